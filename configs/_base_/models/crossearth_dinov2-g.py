@@ -1,0 +1,3 @@
+# CrossEarth's segmentation flow: Rein with GSE and Injector.
+_base_ = './rein_dinov2-g.py'
+model = dict(backbone=dict(gse=dict(last_kernel=3), injector=dict(dim=256, where='blocks')))

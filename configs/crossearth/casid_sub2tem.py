@@ -1,0 +1,7 @@
+# CASID: train on the subtropical monsoon climate, test on the temperate monsoon climate.
+_base_ = [
+    '../_base_/models/crossearth_dinov2-l.py', '../_base_/datasets/casid.py',
+    '../_base_/schedules/published_1024.py', '../_base_/default_runtime.py']
+train_dataloader = dict(dataset=dict(domains=['sub']))
+test_dataloader = dict(dataset=dict(domains=['tem']))
+test_evaluator = dict(source=['sub'], domains=['tem'])

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hooks of the runner."""
+
+from .progress import ProgressHook
+from .provenance import BackboneProvenanceHook, check_backbone
+
+__all__ = ['BackboneProvenanceHook', 'ProgressHook', 'check_backbone']

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a checked config to a runner whose frozen backbone holds its pre-trained weights.
+
+mmengine's `Runner.test` never initialises a model, so a checkpoint of adapters only was tested on
+a random backbone by users of the published code. Here the backbone's file is loaded, or its
+absence reported, before anything runs.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch import Tensor
+
+from crossearth import compat
+from crossearth.datasets import check_dataset
+from crossearth.errors import CheckpointError, ConfigError, CrossEarthError
+from crossearth.models.backbones.adapted import AdaptedViT
+from crossearth.weights import file_sha256, find_weights, load_backbone
+
+from .complete import complete_config
+from .config import check_classes
+from .hooks import check_backbone
+
+__all__ = ['build_runner', 'load_checkpoint', 'load_pretrained', 'preflight']
+
+TRAIN_LOADERS = ('train_dataloader', 'val_dataloader')
+TEST_LOADERS = ('test_dataloader',)
+
+
+def build_runner(
+    cfg: Config, *, launcher: str = 'none', checkpoint: str | Path | None = None
+) -> Runner:
+    """Build a runner that is ready to train, or to test a checkpoint.
+
+    Args:
+        cfg: A config; gaps that follow from its data are filled in place.
+        launcher: How processes are started, as mmengine names it.
+        checkpoint: The checkpoint to test; None to train.
+
+    Returns:
+        The runner.
+
+    Raises:
+        CrossEarthError: The config contradicts itself, or data, weights or the checkpoint are
+            missing or do not fit.
+    """
+    compat.apply()
+    complete_config(cfg)
+    check_classes(cfg)
+    preflight(cfg, TRAIN_LOADERS if checkpoint is None else TEST_LOADERS, checkpoint)
+    compat.init_distributed(launcher, cfg)
+    # loaded by us below: mmengine would only warn about mismatches
+    load_from, cfg.load_from = cfg.get('load_from'), None
+    if checkpoint is not None:
+        cfg.resume = False
+    runner = Runner.from_cfg(cfg)
+    start = checkpoint or (None if cfg.get('resume') else load_from)
+    if start:
+        load_checkpoint(runner.model, start)
+    else:
+        load_pretrained(runner.model)
+    return runner
+
+
+def preflight(
+    cfg: Config, loaders: Sequence[str], checkpoint: str | Path | None = None
+) -> None:
+    """Name everything that is missing on this machine at once, before any model is built.
+
+    Args:
+        cfg: A completed config.
+        loaders: The data loaders that will run.
+        checkpoint: The checkpoint that will be tested; None to train.
+
+    Raises:
+        CrossEarthError: Data, weights or the checkpoint are missing.
+    """
+    problems: list[CrossEarthError] = []
+    for loader in loaders:
+        dataset = (cfg.get(loader) or {}).get('dataset', {})
+        # only the root here: the files are checked when the data set is built, before training
+        if 'data_root' in dataset and not Path(dataset['data_root']).is_dir():
+            problems += _complaints(check_dataset, dataset)
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        problems.append(CheckpointError(
+            f'there is no checkpoint {checkpoint}. Give the .pth file of a finished training, '
+            f'e.g. work_dirs/<config>/iter_<n>.pth.'))
+    weights = cfg.model.backbone.get('weights')
+    if weights not in (None, 'random') and checkpoint is None:
+        problems += _complaints(find_weights, weights)
+    unique = list(dict.fromkeys(str(problem) for problem in problems))
+    if unique:
+        raise type(problems[0])('\n'.join(unique))
+
+
+def _complaints(check: Callable[[Any], object], value: Any) -> list[CrossEarthError]:
+    try:
+        check(value)
+    except CrossEarthError as error:
+        return [error]
+    return []
+
+
+def load_pretrained(model: Any) -> None:
+    """Load the weights that the backbone's config names.
+
+    Args:
+        model: A segmentor, wrapped or not; other backbones than ours initialise themselves.
+
+    Raises:
+        CrossEarthError: The file is missing or does not fill the backbone.
+    """
+    model = _unwrap(model)
+    backbone = model.backbone
+    if not isinstance(backbone, AdaptedViT) or backbone.weights == 'random':
+        return
+    if backbone.weights is None:
+        raise ConfigError(
+            'model.backbone.weights is not set, and a backbone of random values would train '
+            "silently. Set it to the name or path of a weights file, or to 'random' on purpose.")
+    path = find_weights(backbone.weights)
+    load_backbone(backbone, path)
+    model.backbone_provenance = {'name': path.name, 'sha256': file_sha256(path)}
+
+
+def load_checkpoint(model: Any, path: str | Path) -> None:
+    """Load a checkpoint completely; the backbone it leaves out comes from its own file.
+
+    Args:
+        model: A segmentor, wrapped or not.
+        path: A checkpoint of ours, or a published one that holds the backbone too.
+
+    Raises:
+        CheckpointError: Keys or shapes differ, or it was trained on another backbone.
+    """
+    checkpoint = compat.load_checkpoint(path, map_location='cpu')
+    state: dict[str, Tensor] = checkpoint.get('state_dict', checkpoint)
+    state = {key: value for key, value in state.items()
+             if not key.startswith('data_preprocessor.')}
+    model = _unwrap(model)
+    if not (model.frozen_names() and model.frozen_names() <= state.keys()):
+        load_pretrained(model)
+        check_backbone(checkpoint, getattr(model, 'backbone_provenance', None))
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(_mismatch(path, str(error))) from None
+
+
+def _mismatch(path: str | Path, message: str) -> str:
+    """One paragraph out of torch's list of every differing key."""
+    details = [' '.join(line.split()) for line in message.splitlines()[1:]]
+    shortened = '; '.join(d if len(d) < 240 else d[:240] + ' ...' for d in details[:3])
+    return (f'the checkpoint {path} does not fit the model of the config: {shortened} '
+            f'({len(details)} differences in all). Test it with the config that trained it '
+            '(a copy lies in its work directory).')
+
+
+def _unwrap(model: Any) -> Any:
+    return getattr(model, 'module', model)
+

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error that a user's input can cause, under one root.
+
+A message has one form: what is wrong, where, and how to mend it. Tools print the message of a
+`CrossEarthError` as one paragraph without a traceback and exit with status 2; any other exception
+is a bug of ours and keeps its traceback.
+"""
+
+__all__ = [
+    'CheckpointError',
+    'ConfigError',
+    'CrossEarthError',
+    'DataError',
+    'MissingDependencyError',
+    'UnsafeCheckpointError',
+    'WeightsNotFoundError',
+]
+
+
+class CrossEarthError(Exception):
+    """Root of the errors that a user can mend."""
+
+
+class ConfigError(CrossEarthError):
+    """A config names something that does not exist or contradicts itself."""
+
+
+class DataError(CrossEarthError):
+    """Images or labels are missing, do not pair up, or hold values that no class has."""
+
+
+class CheckpointError(CrossEarthError):
+    """A checkpoint is damaged, or does not fit the model."""
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """A checkpoint could run code when it is loaded, so it is refused."""
+
+
+class WeightsNotFoundError(CrossEarthError):
+    """Pre-trained weights are not on this machine."""
+
+
+class MissingDependencyError(CrossEarthError):
+    """An optional package is not installed."""

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation: exact confusion matrices, per-domain scores, and their reports."""
+
+from .confusion import Scores, confusion, scores
+from .hook import DomainReportHook
+from .metrics import DomainIoUMetric
+from .record import DomainReport, DomainResult
+from .report import comparison_markdown, print_report, read_report, write_csv, write_json
+
+__all__ = [
+    'DomainIoUMetric',
+    'DomainReport',
+    'DomainReportHook',
+    'DomainResult',
+    'Scores',
+    'comparison_markdown',
+    'confusion',
+    'print_report',
+    'read_report',
+    'scores',
+    'write_csv',
+    'write_json',
+]

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backbones: vision transformers that take adapters."""
+
+from .adapted import AdaptedViT, Features
+from .dinov2 import DINOv2
+
+__all__ = ['AdaptedViT', 'DINOv2', 'Features']

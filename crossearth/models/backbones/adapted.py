@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plain vision transformer with adapters after its blocks, and its four-scale feature pyramid.
+
+The order of one block is fixed by the paper: transformer block, Rein, Injector. What a backbone
+must add is how an image becomes tokens and how one block runs; freezing, adapters, padding and the
+pyramid live here.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from crossearth.errors import ConfigError
+from crossearth.registry import MODELS
+
+__all__ = ['AdaptedViT', 'Features']
+
+Features = list[Tensor] | tuple[list[Tensor], Tensor]
+
+ADAPTERS = ('reins', 'gse', 'injector')
+SCALES = (4.0, 2.0, 1.0, 0.5)  # of the patch grid: strides 4, 8, 16, 32
+
+
+class AdaptedViT(nn.Module, ABC):
+    """Base of the vision transformers.
+
+    Subclasses set `embed_dim`, `depth`, `patch_size` and `num_prefix_tokens`, build their modules,
+    and then call `_add_adapters`, which also freezes.
+
+    Frozen means: eval mode at all times, no gradient, and (through the segmentor) not saved.
+    """
+
+    embed_dim: int
+    depth: int
+    patch_size: int
+    num_prefix_tokens: int
+    weights: str | None
+    frozen: bool
+
+    @abstractmethod
+    def tokenize(self, image: Tensor) -> tuple[Tensor, Any]:
+        """Make tokens of an image.
+
+        Args:
+            image: Normalised image (B, 3, H, W), H and W multiples of the patch size.
+
+        Returns:
+            Tokens (B, P + N, C), the P prefix tokens first, and whatever `run_block` needs besides.
+        """
+
+    @abstractmethod
+    def run_block(self, index: int, tokens: Tensor, context: Any) -> Tensor:
+        """Run one transformer block on tokens (B, P + N, C)."""
+
+    def _add_adapters(
+        self,
+        adapter: dict[str, Any] | None,
+        gse: dict[str, Any] | None,
+        injector: dict[str, Any] | None,
+        out_indices: Sequence[int],
+        *,
+        frozen: bool,
+        weights: str | None,
+        checkpointing: bool,
+        geospatial_at_test: bool,
+    ) -> None:
+        """Build the adapters and freeze the rest; the arguments are those of `DINOv2`."""
+        if (gse is None) != (injector is None):
+            raise ConfigError(
+                'backbone: gse and injector work together, but only one of them is set. '
+                'Set both, or neither for plain Rein.')
+        if bad := [i for i in out_indices if not 0 <= i < self.depth]:
+            raise ConfigError(
+                f'backbone.out_indices={list(out_indices)}: {bad} is not a block of this backbone. '
+                f'Choose four from 0 to {self.depth - 1}.')
+        self.out_indices = tuple(out_indices)
+        self.frozen, self.weights = frozen, weights
+        self.checkpointing = checkpointing
+        self.geospatial_at_test = geospatial_at_test
+        self.weights_loaded = False
+        if frozen:
+            self.requires_grad_(False)  # before DDP counts parameters, hence not in train()
+        dim = self.embed_dim
+        self.reins: Any = None if adapter is None else MODELS.build(
+            {**adapter, 'embed_dim': dim, 'depth': self.depth, 'patch_size': self.patch_size})
+        self.gse: Any = None if gse is None else MODELS.build(
+            {'type': 'GeospatialSemanticExtractor', **gse, 'embed_dim': dim})
+        self.injection_sites: tuple[int, ...] = ()
+        self.injects_outputs = False
+        self.injector: Any = None if injector is None else self._build_injector(**injector)
+
+    def _build_injector(
+        self,
+        where: Literal['blocks', 'out_indices', 'outputs'] = 'blocks',
+        type: str = 'Injector',
+        **options: Any,
+    ) -> nn.Module:
+        if where not in ('blocks', 'out_indices', 'outputs'):
+            raise ConfigError(
+                f"backbone.injector.where={where!r} is unknown. Choose 'blocks' (after every "
+                "block), 'out_indices' (after the four output blocks) or 'outputs' (on the four "
+                'features only).')
+        self.injects_outputs = where == 'outputs'
+        self.injection_sites = tuple(range(self.depth)) if where == 'blocks' else self.out_indices
+        return MODELS.build({
+            'type': type, **options,
+            'embed_dim': self.embed_dim, 'num_sites': len(self.injection_sites)})
+
+    def pretrained_names(self) -> list[str]:
+        """Names of the parameters that come with the pre-trained weights: all but the adapters'."""
+        return [n for n, _ in self.named_parameters() if n.split('.')[0] not in ADAPTERS]
+
+    def train(self, mode: bool = True) -> 'AdaptedViT':
+        """Switch the mode; frozen modules stay in eval mode."""
+        super().train(mode)
+        if self.frozen:
+            for name, child in self.named_children():
+                if name not in ADAPTERS:
+                    child.eval()
+        return self
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        if all(prefix + name in state_dict for name in self.pretrained_names()):
+            self.weights_loaded = True
+
+    def forward(self, image: Tensor, geospatial: bool = True) -> Features:
+        """Extract the feature pyramid.
+
+        Args:
+            image: Normalised image (B, 3, H, W). H and W that are no multiple of the patch size
+                are padded with zeros at the bottom and right, and the features cropped.
+            geospatial: Whether GSE and Injector act; off in the flow of masked image modelling.
+
+        Returns:
+            Four maps (B, C, ceil(H/s), ceil(W/s)) for s = 4, 8, 16, 32; with an adapter that makes
+            queries the pair of them and the queries (Q, D).
+
+        Raises:
+            ConfigError: The pre-trained weights were never loaded.
+        """
+        self._require_weights()
+        H, W = image.shape[-2:]
+        pad = (-W % self.patch_size, -H % self.patch_size)
+        if any(pad):
+            image = F.pad(image, (0, pad[0], 0, pad[1]))
+        grid = (image.shape[-2] // self.patch_size, image.shape[-1] // self.patch_size)
+        tokens = None if self.reins is None else self.reins.tokens()
+        features = self._run_blocks(image, tokens, geospatial)
+        maps = [f.transpose(1, 2).reshape(len(f), -1, *grid) for f in features]
+        pyramid = [_rescale(m, scale) for m, scale in zip(maps, SCALES, strict=True)]
+        if any(pad):
+            pyramid = [p[..., : -(-H // s), : -(-W // s)]
+                       for p, s in zip(pyramid, (4, 8, 16, 32), strict=True)]
+        return pyramid if tokens is None else (pyramid, self.reins.queries(tokens))
+
+    def _run_blocks(
+        self, image: Tensor, rein_tokens: Tensor | None, geospatial: bool
+    ) -> list[Tensor]:
+        """Give the patch tokens (B, N, C) after each block of `out_indices`."""
+        geospatial = geospatial and (self.training or self.geospatial_at_test)
+        geo = self.gse(image) if self.gse is not None and geospatial else None
+        x, context = self.tokenize(image)
+        outputs = []
+        for index in range(self.depth):
+            x = self._run_block(index, x, context)
+            prefix, patches = x[:, : self.num_prefix_tokens], x[:, self.num_prefix_tokens :]
+            if rein_tokens is not None:
+                patches = self.reins(patches, rein_tokens[index])
+            refined = patches
+            if geo is not None and index in self.injection_sites:
+                refined = self.injector(patches, geo, self.injection_sites.index(index))
+            if index in self.out_indices:
+                outputs.append(refined)
+            if not self.injects_outputs:
+                patches = refined
+            x = torch.cat([prefix, patches], dim=1)
+        return outputs
+
+    def _run_block(self, index: int, x: Tensor, context: Any) -> Tensor:
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            out: Tensor = checkpoint(self.run_block, index, x, context, use_reentrant=False)
+            return out
+        return self.run_block(index, x, context)
+
+    def _require_weights(self) -> None:
+        if not self.weights_loaded and self.weights != 'random':
+            raise ConfigError(
+                f'the backbone {type(self).__name__} (weights={self.weights!r}) still has random '
+                'values: no pre-trained weights were loaded, and a frozen random backbone learns '
+                'nothing. Build through crossearth.engine.build_runner or call '
+                "crossearth.weights.load_backbone; set backbone.weights='random' if random values "
+                'are what you want.')
+
+
+def _rescale(feature: Tensor, scale: float) -> Tensor:
+    """Resize a map (B, C, h, w) by `scale`; a side of 1 is not halved."""
+    if scale == 1:
+        return feature
+    if scale < 1 and min(feature.shape[-2:]) == 1:
+        size = [max(1, side // 2) for side in feature.shape[-2:]]
+        return F.interpolate(feature, size=size, mode='bilinear', align_corners=False)
+    return F.interpolate(feature, scale_factor=scale, mode='bilinear', align_corners=False)

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backbone and decode head as one segmentor, its inference and its checkpoints."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmseg.models.segmentors import BaseSegmentor
+from torch import Tensor, nn
+
+from crossearth.errors import ConfigError
+from crossearth.registry import MODELS
+
+from ..backbones.adapted import AdaptedViT, Features
+
+__all__ = ['PEFTEncoderDecoder', 'sliding_windows']
+
+
+@MODELS.register_module()
+class PEFTEncoderDecoder(BaseSegmentor):
+    """Segmentor for parameter-efficient fine-tuning.
+
+    A checkpoint holds the trained part only: parameters of a frozen backbone are neither written
+    nor asked for.
+
+    Args:
+        backbone: Config of the backbone.
+        decode_head: Config of the head, with `loss` and `predict` as MMSegmentation's heads have
+            them.
+        data_preprocessor: Config of the normalisation.
+        train_cfg: Handed to the head's `loss`.
+        test_cfg: `mode='whole'`, or `mode='slide'` with `crop_size` and `stride` (rows, columns)
+            in px; `keep_scores=True` also returns the scores.
+        init_cfg: As in mmengine.
+
+    Raises:
+        ConfigError: `test_cfg` is incomplete or its mode unknown.
+    """
+
+    align_corners = False
+
+    def __init__(
+        self,
+        backbone: dict[str, Any],
+        decode_head: dict[str, Any],
+        data_preprocessor: dict[str, Any] | None = None,
+        train_cfg: dict[str, Any] | None = None,
+        test_cfg: dict[str, Any] | None = None,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        # built here, since mmengine would look in its own registry when no default scope is set
+        preprocessor = data_preprocessor and MODELS.build(data_preprocessor)
+        super().__init__(data_preprocessor=preprocessor, init_cfg=init_cfg)
+        self.train_cfg = train_cfg or {}
+        self.test_cfg = {'mode': 'whole', **(test_cfg or {})}
+        _check_test_cfg(self.test_cfg)
+        self.backbone = MODELS.build(backbone)
+        self.decode_head = MODELS.build(decode_head)
+        self.num_classes = self.decode_head.num_classes
+        self._register_state_dict_hook(_drop_frozen)
+        self.register_load_state_dict_post_hook(_forgive_frozen)
+
+    def frozen_names(self) -> set[str]:
+        """Names of the parameters that checkpoints leave out."""
+        backbone = self.backbone
+        if not (isinstance(backbone, AdaptedViT) and backbone.frozen):
+            return set()
+        return {f'backbone.{name}' for name in backbone.pretrained_names()}
+
+    def extract_feat(self, inputs: Tensor) -> Features:
+        """Extract features of normalised images (B, 3, H, W); see the backbone's `forward`."""
+        features: Features = self.backbone(inputs)
+        return features
+
+    def loss(self, inputs: Tensor, data_samples: list[Any]) -> dict[str, Tensor]:
+        """Compute the losses of a batch.
+
+        Args:
+            inputs: Normalised images (B, 3, H, W).
+            data_samples: Their labels, `gt_sem_seg.data` (1, H, W).
+
+        Returns:
+            Losses by name, with the prefix `decode.`.
+        """
+        losses = self.decode_head.loss(self.extract_feat(inputs), data_samples, self.train_cfg)
+        return {f'decode.{name}': value for name, value in losses.items()}
+
+    def predict(self, inputs: Tensor, data_samples: list[Any] | None = None) -> list[Any]:
+        """Segment a batch.
+
+        Args:
+            inputs: Normalised images (B, 3, H, W).
+            data_samples: Their metainfo; predictions are resized to `ori_shape`.
+
+        Returns:
+            One SegDataSample for each image with `pred_sem_seg.data` (1, h, w).
+        """
+        samples: list[Any] = self.postprocess_result(self.inference(inputs), data_samples)
+        if not self.test_cfg.get('keep_scores', False):
+            for sample in samples:
+                del sample.seg_logits  # (C, h, w) floats of every tested image would be held
+        return samples
+
+    def inference(self, inputs: Tensor) -> Tensor:
+        """Give the class scores (B, C, H, W) of normalised images (B, 3, H, W)."""
+        if self.test_cfg['mode'] == 'whole':
+            return self.encode_decode(inputs)
+        return self.slide_inference(inputs)
+
+    def encode_decode(self, inputs: Tensor, batch_data_samples: Any = None) -> Tensor:
+        """Give the class scores (B, C, h, w) of one window (B, 3, h, w)."""
+        # the head's output size is the window's, whatever the whole image's metainfo says
+        metas = [{'img_shape': inputs.shape[-2:]}] * len(inputs)
+        scores: Tensor = self.decode_head.predict(self.extract_feat(inputs), metas, self.test_cfg)
+        return scores
+
+    def slide_inference(self, inputs: Tensor) -> Tensor:
+        """Average the scores of overlapping windows.
+
+        Args:
+            inputs: Normalised images (B, 3, H, W) of any size; a side shorter than the crop is one
+                window.
+
+        Returns:
+            Scores (B, C, H, W).
+        """
+        H, W = inputs.shape[-2:]
+        scores = inputs.new_zeros((len(inputs), self.num_classes, H, W))
+        count = inputs.new_zeros((1, 1, H, W))
+        for rows, columns in sliding_windows(
+                (H, W), self.test_cfg['crop_size'], self.test_cfg['stride']):
+            scores[..., rows, columns] += self.encode_decode(inputs[..., rows, columns])
+            count[..., rows, columns] += 1
+        return scores / count
+
+    def _forward(self, inputs: Tensor, data_samples: Any = None) -> Any:
+        """Run backbone and head without post-processing."""
+        return self.decode_head(self.extract_feat(inputs))
+
+
+def sliding_windows(
+    size: tuple[int, int], crop: Sequence[int], stride: Sequence[int]
+) -> list[tuple[slice, slice]]:
+    """Windows that cover an image; the last row and column are shifted back inside.
+
+    Args:
+        size: Image (H, W) in px.
+        crop: Window (h, w) in px; clipped to the image.
+        stride: Step (rows, columns) in px.
+
+    Returns:
+        Pairs of row and column slices, row by row.
+    """
+    starts = []
+    for length, window, step in zip(size, crop, stride, strict=True):
+        window = min(window, length)
+        steps = -(-(length - window) // step)
+        starts.append([slice(s, s + window)
+                       for s in (min(i * step, length - window) for i in range(steps + 1))])
+    return [(rows, columns) for rows in starts[0] for columns in starts[1]]
+
+
+def _check_test_cfg(test_cfg: dict[str, Any]) -> None:
+    if test_cfg['mode'] not in ('whole', 'slide'):
+        raise ConfigError(f"model.test_cfg.mode={test_cfg['mode']!r} is unknown. "
+                          "Choose 'whole' or 'slide'.")
+    if test_cfg['mode'] == 'whole':
+        return
+    crop, stride = test_cfg.get('crop_size'), test_cfg.get('stride')
+    if not crop or not stride or any(s < 1 or s > c for s, c in zip(stride, crop, strict=True)):
+        raise ConfigError(
+            f"model.test_cfg: mode 'slide' with crop_size={crop} and stride={stride} leaves pixels "
+            'uncovered. Give both as (rows, columns) with 1 <= stride <= crop_size, e.g. '
+            '(512, 512) and (341, 341).')
+
+
+def _drop_frozen(
+    module: PEFTEncoderDecoder, state_dict: dict[str, Tensor], prefix: str, _: Any
+) -> None:
+    for name in module.frozen_names():
+        state_dict.pop(prefix + name, None)
+
+
+def _forgive_frozen(module: nn.Module, incompatible: Any) -> None:
+    """Take frozen parameters off the list of missing keys, unless nothing ever filled them."""
+    backbone = module.backbone
+    if not isinstance(backbone, AdaptedViT):
+        return
+    if backbone.weights_loaded or backbone.weights == 'random':
+        frozen = module.frozen_names()  # type: ignore[operator]  # hooks are typed for any Module
+        incompatible.missing_keys[:] = [
+            key for key in incompatible.missing_keys if key.removeprefix('module.') not in frozen]

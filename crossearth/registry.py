@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Registries of our plugins, children of MMSegmentation's.
+
+A bare `type='LoRARein'` in a config is looked up here first, then in mmseg, then in mmengine; a
+type of mmseg or mmcv that we do not replace needs no prefix. The modules that fill a registry are
+imported when something is first built from it, which keeps `import crossearth` light.
+"""
+
+from mmengine.registry import Registry
+from mmseg import registry as mmseg_registry
+
+from crossearth import compat
+
+__all__ = [
+    'DATASETS',
+    'DATA_SAMPLERS',
+    'HOOKS',
+    'LOOPS',
+    'METRICS',
+    'MODELS',
+    'OPTIM_WRAPPERS',
+    'OPTIM_WRAPPER_CONSTRUCTORS',
+    'TRANSFORMS',
+]
+
+SCOPE = 'crossearth'
+
+# here, since every import of mm* packages by ours goes through this module first
+compat.apply()
+
+
+def _child(parent: Registry, *locations: str) -> Registry:
+    """Make a registry of our scope under `parent`, filled by importing `locations`."""
+    return Registry(parent.name, parent=parent, scope=SCOPE, locations=list(locations))
+
+
+# `mmseg.*` locations come first: a look-up that ends in a parent registry does not import its
+# modules.
+MODELS = _child(mmseg_registry.MODELS, 'mmseg.models', 'crossearth.models')
+DATASETS = _child(mmseg_registry.DATASETS, 'mmseg.datasets', 'crossearth.datasets')
+TRANSFORMS = _child(mmseg_registry.TRANSFORMS, 'mmseg.datasets.transforms', 'crossearth.transforms')
+DATA_SAMPLERS = _child(mmseg_registry.DATA_SAMPLERS)
+METRICS = _child(mmseg_registry.METRICS, 'crossearth.evaluation')
+HOOKS = _child(mmseg_registry.HOOKS, 'crossearth.engine', 'crossearth.evaluation')
+LOOPS = _child(mmseg_registry.LOOPS)
+OPTIM_WRAPPERS = _child(mmseg_registry.OPTIM_WRAPPERS, 'crossearth.engine')
+OPTIM_WRAPPER_CONSTRUCTORS = _child(
+    mmseg_registry.OPTIM_WRAPPER_CONSTRUCTORS, 'crossearth.engine')

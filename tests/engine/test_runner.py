@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole tiny run: training, its checkpoint, testing it, resuming, and every refusal on the
+way."""
+
+import json
+
+import pytest
+import torch
+
+from crossearth.engine import build_runner, load_checkpoint, load_config, load_pretrained
+from crossearth.errors import CheckpointError, ConfigError, DataError, WeightsNotFoundError
+
+
+def train(config, tmp_path, **options):
+    cfg = load_config(config, options)
+    cfg.work_dir = str(tmp_path / 'run')
+    runner = build_runner(cfg)
+    runner.train()
+    return runner, tmp_path / 'run' / f'iter_{cfg.train_cfg.max_iters}.pth'
+
+
+def test_train_test_and_report(tiny_config, tmp_path):
+    runner, checkpoint = train(tiny_config, tmp_path)
+    cfg = load_config(tiny_config)
+    cfg.work_dir = str(tmp_path / 'test')
+    tested = build_runner(cfg, checkpoint=checkpoint)
+    for name, parameter in tested.model.named_parameters():
+        if name not in tested.model.frozen_names():
+            assert torch.equal(parameter, dict(runner.model.named_parameters())[name]), name
+    metrics = tested.test()
+    assert {'dry/mIoU', 'wet/mIoU', 'unseen_mIoU', 'source_mIoU'} <= metrics.keys()
+    report = json.loads((tmp_path / 'test' / 'report.json').read_text())
+    assert list(report['domains']) == ['dry', 'wet']
+    pixels = sum(map(sum, report['domains']['wet']['confusion']))
+    assert pixels == 2 * 30 * 32  # two tiles less two ignored rows each
+    assert (tmp_path / 'test' / 'report.csv').is_file()
+
+
+def test_checkpoint_is_small_and_names_no_frozen_tensor(tiny_config, tmp_path):
+    _, checkpoint = train(tiny_config, tmp_path)
+    from crossearth.compat import load_checkpoint as read
+    names = read(checkpoint)['state_dict']
+    parts = {n.split('.')[1] for n in names if n.startswith('backbone.')}
+    assert parts == {'reins', 'gse', 'injector'}
+    assert any(n.startswith('decode_head.') for n in names)
+
+
+def test_optimiser_holds_the_trained_parameters_only(tiny_config, tmp_path):
+    runner, _ = train(tiny_config, tmp_path)
+    groups = runner.optim_wrapper.optimizer.param_groups
+    held = [p for group in groups for p in group['params']]
+    assert all(p.requires_grad for p in held)
+    assert {id(p) for p in held} == {id(p) for p in runner.model.parameters() if p.requires_grad}
+    assert len(groups) == 2  # with and without weight decay
+    plain = next(g for g in groups if g['weight_decay'] == 0)
+    names = {id(p): n for n, p in runner.model.named_parameters()}
+    kept = {names[id(p)] for p in plain['params']}
+    assert {
+        'backbone.reins.scale', 'backbone.reins.learnable_tokens_a', 'backbone.injector.gamma',
+        'decode_head.level_embed.weight', 'decode_head.transformer_decoder.post_norm.bias'} <= kept
+    assert 'decode_head.cls_embed.weight' not in kept
+
+
+def test_same_seed_same_weights_and_resume_goes_on(tiny_config, tmp_path):
+    first, _ = train(tiny_config, tmp_path / 'a')
+    second, _ = train(tiny_config, tmp_path / 'b')
+    for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    resumed, _ = train(tiny_config, tmp_path / 'a', **{'resume': True, 'train_cfg.max_iters': 3})
+    assert resumed.iter == 3
+    assert not torch.equal(resumed.model.decode_head.cls_embed.weight,
+                           first.model.decode_head.cls_embed.weight)
+
+
+def test_amp(tiny_config, tmp_path):
+    runner, _ = train(tiny_config, tmp_path, **{'optim_wrapper.type': 'BF16OptimWrapper'})
+    assert all(p.dtype == torch.float32 for p in runner.model.parameters())
+    assert all(torch.isfinite(p).all() for p in runner.model.parameters())
+
+
+def test_missing_data_and_weights_are_named_together(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setenv('CROSSEARTH_WEIGHTS', str(tmp_path))
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    cfg = load_config(tiny_config, {
+        'train_dataloader.dataset.data_root': '/nowhere',
+        'model.backbone.weights': 'dinov2_vitl14'})
+    with pytest.raises(DataError, match=r'(?s)/nowhere.*dinov2_vitl14_pretrain\.pth'):
+        build_runner(cfg)
+
+
+def test_missing_weights(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setenv('CROSSEARTH_WEIGHTS', str(tmp_path))
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    cfg = load_config(tiny_config, {'model.backbone.weights': 'dinov2_vitl14'})
+    with pytest.raises(WeightsNotFoundError, match='dinov2_vitl14'):
+        build_runner(cfg)
+
+
+def test_wrong_number_of_classes(tiny_config):
+    cfg = load_config(tiny_config, {})
+    cfg.model.decode_head.num_classes = 5
+    with pytest.raises(ConfigError, match=r'5.*2|2.*5'):
+        build_runner(cfg)
+
+
+def test_missing_checkpoint(tiny_config, tmp_path):
+    with pytest.raises(CheckpointError, match='there is no checkpoint'):
+        build_runner(load_config(tiny_config), checkpoint=tmp_path / 'iter_9.pth')
+
+
+def test_checkpoint_of_another_model(tiny_config, tmp_path):
+    runner, checkpoint = train(tiny_config, tmp_path)
+    content = torch.load(checkpoint, weights_only=True)
+    content['state_dict'].pop('decode_head.cls_embed.bias')
+    content['state_dict']['decode_head.cls_embed.weight'] = torch.zeros(9, 16)
+    torch.save(content, checkpoint)
+    with pytest.raises(CheckpointError, match=r'does not fit.*cls_embed.*2 differences in all'):
+        load_checkpoint(runner.model, checkpoint)
+
+
+def test_checkpoint_names_its_backbone_and_refuses_another(tiny_config, tmp_path):
+    torch.manual_seed(1)
+    runner, _ = train(tiny_config, tmp_path)
+    backbones = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        names = runner.model.backbone.pretrained_names()
+        state = {n: torch.randn_like(p)
+                 for n, p in runner.model.backbone.named_parameters() if n in names}
+        backbones.append(tmp_path / f'backbone{seed}.pth')
+        torch.save(state, backbones[-1])
+    trained, checkpoint = train(
+        tiny_config, tmp_path, **{'model.backbone.weights': str(backbones[0])})
+    loaded = torch.load(backbones[0], weights_only=True)['cls_token']
+    assert torch.equal(trained.model.backbone.cls_token, loaded)
+    cfg = load_config(tiny_config, {'model.backbone.weights': str(backbones[0])})
+    cfg.work_dir = str(tmp_path / 'test')
+    assert torch.equal(build_runner(cfg, checkpoint=checkpoint).model.backbone.cls_token, loaded)
+    cfg = load_config(tiny_config, {'model.backbone.weights': str(backbones[1])})
+    cfg.work_dir = str(tmp_path / 'test')
+    with pytest.raises(CheckpointError, match=r'trained on the backbone file backbone0\.pth'):
+        build_runner(cfg, checkpoint=checkpoint)
+
+
+def test_weights_must_be_named(tiny_config):
+    cfg = load_config(tiny_config)
+    cfg.work_dir = str(tiny_config.parent / 'run')
+    runner = build_runner(cfg)
+    runner.model.backbone.weights = None
+    with pytest.raises(ConfigError, match="'random' on purpose"):
+        load_pretrained(runner.model)

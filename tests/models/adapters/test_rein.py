@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rein against its formula in NumPy, its published sizes, and the order of its query weights."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from crossearth.models.adapters import LoRARein, Rein
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize('cls', [Rein, LoRARein])
+def test_equals_the_formula(cls):
+    rein = cls(embed_dim=16, depth=3, num_tokens=5, query_dim=4, scale_init=0.3).double()
+    f = torch.randn(2, 7, 16, dtype=torch.float64)
+    p = {k: v.detach().numpy() for k, v in rein.named_parameters()}
+    t = (p['learnable_tokens'][1] if cls is Rein
+         else p['learnable_tokens_a'][1] @ p['learnable_tokens_b'][1])
+    x = f.numpy()
+    s = softmax(x @ t.T / math.sqrt(16))
+    delta = s[:, :, 1:] @ (t[1:] @ p['mlp_token2feat.weight'].T + p['mlp_token2feat.bias'])
+    delta = (delta + x) @ p['mlp_delta_f.weight'].T + p['mlp_delta_f.bias']
+    expected = x + rein.scale.item() * delta
+    ours = rein(f, rein.tokens()[1]).detach().numpy()
+    np.testing.assert_allclose(ours, expected, atol=1e-12)
+
+
+def test_query_weights_are_interleaved():
+    rein = Rein(embed_dim=8, depth=3, num_tokens=5, query_dim=4).double()
+    t = rein.transform(rein.tokens()).detach().numpy()
+    inputs = np.empty((5, 12))
+    for channel in range(4):
+        inputs[:, 3 * channel] = t[:, :, channel].max(0)
+        inputs[:, 3 * channel + 1] = t[:, :, channel].mean(0)
+        inputs[:, 3 * channel + 2] = t[2, :, channel]
+    merge = rein.merge
+    expected = inputs @ merge.weight.detach().numpy().T + merge.bias.detach().numpy()
+    np.testing.assert_allclose(rein.queries(rein.tokens()).detach().numpy(), expected, atol=1e-12)
+
+
+def test_null_slot_gives_nothing():
+    rein = LoRARein(embed_dim=16, depth=2, num_tokens=4)
+    with torch.no_grad():
+        tokens = rein.tokens()[0].clone()
+        tokens[0] *= 1e6 / 16  # all attention goes to token 0 wherever its product is positive
+        f = tokens[0].expand(1, 3, 16) / tokens[0].norm()
+        expected = f + rein.scale * rein.mlp_delta_f(f)
+        torch.testing.assert_close(rein(f, tokens), expected)
+
+
+def test_published_size_and_range():
+    rein = LoRARein(embed_dim=1024, depth=24)
+    assert sum(p.numel() for p in rein.parameters()) == 2_990_081
+    assert rein.scale.item() == pytest.approx(1e-3)
+    bound = math.sqrt(6 / 896)
+    for tokens in (rein.learnable_tokens_a, rein.learnable_tokens_b):
+        assert 0.99 * bound < tokens.abs().max() <= bound
+    full = Rein(embed_dim=1024, depth=2).learnable_tokens
+    assert 0.99 * math.sqrt(6 / 1792) < full.abs().max() <= math.sqrt(6 / 1792)

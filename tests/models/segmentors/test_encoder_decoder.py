@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The segmentor: published scores, sliding windows, and what its checkpoints hold."""
+
+import json
+
+import pytest
+import torch
+from mmengine.runner.checkpoint import get_state_dict
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+from crossearth.errors import ConfigError
+from crossearth.models.segmentors import sliding_windows
+from crossearth.registry import MODELS
+
+HEAD = {
+    'type': 'ReinMask2FormerHead', 'in_channels': (32,) * 4, 'num_classes': 5, 'feat_channels': 16,
+    'num_points': 64,
+    'pixel_decoder': {
+        'num_layers': 1, 'num_heads': 2, 'num_points': 2, 'ffn_channels': 16, 'num_groups': 4},
+    'transformer_decoder': {'num_layers': 2, 'num_heads': 2, 'ffn_channels': 16},
+}
+
+
+def build(test_cfg=None, head=(), **backbone):
+    return MODELS.build({
+        'type': 'PEFTEncoderDecoder', 'test_cfg': test_cfg,
+        'data_preprocessor': {'type': 'SegDataPreProcessor', 'size': (64, 64)},
+        'backbone': {
+            'type': 'DINOv2', 'arch': {'embed_dim': 32, 'depth': 4, 'num_heads': 2}, 'img_size': 64,
+            'out_indices': (0, 1, 2, 3), 'weights': 'random',
+            'adapter': {'type': 'LoRARein', 'num_tokens': 6, 'rank': 2, 'query_dim': 16},
+            **backbone},
+        'decode_head': {**HEAD, **dict(head)}})
+
+
+def samples(n, size):
+    out = [SegDataSample(metainfo={'ori_shape': size, 'img_shape': size}) for _ in range(n)]
+    for sample in out:
+        sample.gt_sem_seg = PixelData(data=torch.randint(0, 5, (1, *size)))
+    return out
+
+
+def published(golden, test_cfg):
+    c = json.loads(str(golden['config']))
+    model = build(
+        test_cfg=test_cfg, weights=None, img_size=c['img'], out_indices=c['out'],
+        arch={'embed_dim': c['embed'], 'depth': c['depth'], 'num_heads': c['heads']},
+        adapter={'type': 'LoRARein', 'num_tokens': c['tokens'], 'rank': c['lora'],
+                 'query_dim': c['feat']},
+        head={
+            'in_channels': (c['embed'],) * 4, 'num_classes': c['nc'], 'feat_channels': c['feat'],
+            'pixel_decoder': {
+                'num_layers': c['pixel_layers'], 'num_heads': c['pixel_heads'],
+                'ffn_channels': c['ffn_pixel'], 'num_groups': c['gn_groups']},
+            'transformer_decoder': {
+                'num_layers': c['decoder_layers'], 'num_heads': c['decoder_heads'],
+                'ffn_channels': c['ffn_decoder']}})
+    state = {k[2:]: torch.from_numpy(v) for k, v in golden.items()
+             if k.startswith('w/') and not k.startswith('w/data_preprocessor')}
+    model.load_state_dict(state, strict=True)
+    return model.eval()
+
+
+@pytest.mark.parametrize(('name', 'test_cfg'), [
+    ('whole', {'mode': 'whole'}),
+    ('slide', {'mode': 'slide', 'crop_size': (64, 64), 'stride': (42, 42)})])
+def test_golden_scores_of_a_published_checkpoint(golden, name, test_cfg):
+    model = published(golden, test_cfg)
+    x = torch.from_numpy(golden['x'])
+    with torch.no_grad():
+        scores = model.inference(x if name == 'slide' else x[..., :64, :64])
+    expected = torch.from_numpy(golden[name])
+    assert scores.shape == expected.shape
+    assert (scores - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+def test_losses_are_named_and_reach_only_the_trained_part():
+    model = build(gse={}, injector={'dim': 8, 'num_heads': 2}).train()
+    losses = model(torch.randn(2, 3, 64, 64), samples(2, (64, 64)), mode='loss')
+    names = {'decode.loss_cls', 'decode.loss_mask', 'decode.loss_dice', 'decode.d0.loss_cls'}
+    assert names <= losses.keys()
+    sum(losses.values()).backward()
+    frozen = model.frozen_names()
+    assert len(frozen) > 20
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is None) == (name in frozen), name
+
+
+def test_checkpoint_holds_the_trained_part_only_and_loads_strictly():
+    model = build(gse={}, injector={'dim': 8, 'num_heads': 2})
+    for state in (model.state_dict(), get_state_dict(model)):
+        parts = {name.split('.')[1] for name in state if name.startswith('backbone.')}
+        assert parts == {'reins', 'gse', 'injector'}
+    other = build(gse={}, injector={'dim': 8, 'num_heads': 2})
+    frozen = other.backbone.pos_embed.clone()
+    other.load_state_dict(model.state_dict(), strict=True)
+    assert torch.equal(other.backbone.pos_embed, frozen)
+    assert torch.equal(other.backbone.reins.scale, model.backbone.reins.scale)
+
+
+def test_state_dict_of_a_wrapped_model_too():
+    wrapped = torch.nn.ModuleDict({'module': build()})
+    names = wrapped.state_dict()
+    assert 'module.backbone.reins.scale' in names
+    assert not any('blocks' in name for name in names)
+
+
+def test_backbone_that_was_never_filled_is_missing():
+    with pytest.raises(RuntimeError, match=r'Missing key.*backbone\.cls_token'):
+        build(weights=None).load_state_dict(build().state_dict(), strict=True)
+
+
+def test_unfrozen_backbone_is_saved():
+    assert 'backbone.blocks.0.attn.qkv.weight' in build(frozen=False).state_dict()
+
+
+def test_predictions_have_the_original_size_and_no_scores():
+    model = build().eval()
+    metas = samples(2, (50, 70))
+    with torch.no_grad():
+        out = model(torch.randn(2, 3, 32, 48), metas, mode='predict')
+    for sample in out:
+        assert sample.pred_sem_seg.data.shape == (1, 50, 70)
+        assert 'seg_logits' not in sample
+    model.test_cfg['keep_scores'] = True
+    with torch.no_grad():
+        out = model(torch.randn(1, 3, 32, 48), samples(1, (50, 70)), mode='predict')
+    assert out[0].seg_logits.data.shape == (5, 50, 70)
+
+
+@pytest.mark.parametrize('size', [(64, 64), (40, 100), (130, 64), (65, 191)])
+def test_sliding_over_constant_scores_is_constant(size):
+    model = build(test_cfg={'mode': 'slide', 'crop_size': (64, 64), 'stride': (42, 42)}).eval()
+    windows = []
+
+    def constant(inputs):
+        windows.append(inputs.shape[-2:])
+        return torch.arange(5.0).view(1, 5, 1, 1).expand(len(inputs), 5, *inputs.shape[-2:])
+
+    model.encode_decode = constant
+    scores = model.inference(torch.zeros(2, 3, *size))
+    torch.testing.assert_close(scores, torch.arange(5.0).view(1, 5, 1, 1).expand(2, 5, *size))
+    assert set(windows) == {(min(64, size[0]), min(64, size[1]))}
+
+
+def test_windows_cover_the_image_and_stay_inside():
+    windows = sliding_windows((1500, 1500), (1024, 1024), (683, 683))
+    assert [(r.start, c.start) for r, c in windows] == [(0, 0), (0, 476), (476, 0), (476, 476)]
+    assert sliding_windows((384, 512), (512, 512), (341, 341)) == [(slice(0, 384), slice(0, 512))]
+
+
+@pytest.mark.parametrize(('test_cfg', 'match'), [
+    ({'mode': 'tiles'}, "mode='tiles' is unknown"),
+    ({'mode': 'slide'}, 'leaves pixels uncovered'),
+    ({'mode': 'slide', 'crop_size': (64, 64), 'stride': (65, 65)}, '1 <= stride <= crop_size')])
+def test_bad_test_cfg(test_cfg, match):
+    with pytest.raises(ConfigError, match=match):
+        build(test_cfg=test_cfg)
