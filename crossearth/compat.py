@@ -50,7 +50,8 @@ NOISE = (
 
 # Hundreds of lines at the start of every run: for the log file, not for the terminal.
 FILE_ONLY = (
-    'System environment:', 'Config:\n', 'Hooks will be executed', 'Distributed training is not used')
+    'System environment:', 'Config:\n', 'Hooks will be executed',
+    'Distributed training is not used')
 
 
 def apply() -> None:
@@ -179,7 +180,7 @@ def load_checkpoint(file: Any, map_location: Any = None, weights_only: object = 
         content = torch.load(file, map_location=map_location, weights_only=True)
     except torch.cuda.OutOfMemoryError:
         raise
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, LookupError) as error:
         raise _refusal(file, str(error)) from error
     # `Runner.resume` would execute this entry as a config; mmengine itself writes `cfg`, which is
     # never evaluated.

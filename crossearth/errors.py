@@ -6,6 +6,9 @@ A message has one form: what is wrong, where, and how to mend it. Tools print th
 is a bug of ours and keeps its traceback.
 """
 
+import difflib
+from collections.abc import Iterable
+
 __all__ = [
     'CheckpointError',
     'ConfigError',
@@ -14,6 +17,7 @@ __all__ = [
     'MissingDependencyError',
     'UnsafeCheckpointError',
     'WeightsNotFoundError',
+    'suggest',
 ]
 
 
@@ -43,3 +47,18 @@ class WeightsNotFoundError(CrossEarthError):
 
 class MissingDependencyError(CrossEarthError):
     """An optional package is not installed."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Make a hint such as ` Did you mean 'forest'?` for a misspelt name.
+
+    Args:
+        name: What was given.
+        known: What exists.
+
+    Returns:
+        The hint with a leading blank, or nothing where no name is near.
+    """
+    by_folded = {item.lower(): item for item in known}
+    near = difflib.get_close_matches(name.lower(), by_folded, n=1)
+    return f" Did you mean '{by_folded[near[0]]}'?" if near else ''

@@ -21,12 +21,14 @@ __all__ = [
     'OPTIM_WRAPPERS',
     'OPTIM_WRAPPER_CONSTRUCTORS',
     'TRANSFORMS',
+    'VISBACKENDS',
+    'VISUALIZERS',
 ]
 
 SCOPE = 'crossearth'
 
 # here, since every import of mm* packages by ours goes through this module first
-compat.apply()
+compat.silence()
 
 
 def _child(parent: Registry, *locations: str) -> Registry:
@@ -40,9 +42,13 @@ MODELS = _child(mmseg_registry.MODELS, 'mmseg.models', 'crossearth.models')
 DATASETS = _child(mmseg_registry.DATASETS, 'mmseg.datasets', 'crossearth.datasets')
 TRANSFORMS = _child(mmseg_registry.TRANSFORMS, 'mmseg.datasets.transforms', 'crossearth.transforms')
 DATA_SAMPLERS = _child(mmseg_registry.DATA_SAMPLERS)
-METRICS = _child(mmseg_registry.METRICS, 'crossearth.evaluation')
-HOOKS = _child(mmseg_registry.HOOKS, 'crossearth.engine', 'crossearth.evaluation')
+METRICS = _child(mmseg_registry.METRICS, 'mmseg.evaluation', 'crossearth.evaluation')
+HOOKS = _child(
+    mmseg_registry.HOOKS,
+    'mmseg.engine.hooks', 'crossearth.engine.hooks', 'crossearth.evaluation')
+VISUALIZERS = _child(mmseg_registry.VISUALIZERS, 'mmseg.visualization')
+VISBACKENDS = _child(mmseg_registry.VISBACKENDS)
 LOOPS = _child(mmseg_registry.LOOPS)
-OPTIM_WRAPPERS = _child(mmseg_registry.OPTIM_WRAPPERS, 'crossearth.engine')
+OPTIM_WRAPPERS = _child(mmseg_registry.OPTIM_WRAPPERS, 'crossearth.engine.optim')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
-    mmseg_registry.OPTIM_WRAPPER_CONSTRUCTORS, 'crossearth.engine')
+    mmseg_registry.OPTIM_WRAPPER_CONSTRUCTORS, 'crossearth.engine.optim')

@@ -84,7 +84,8 @@ def prepare(console: Any) -> None:
 
 def train_and_test(title: str, config: Path, folder: Path, iters: int) -> Run:
     """Train a config and test it on every climate, unless the same was done before."""
-    from crossearth.engine import build_runner, load_config
+    from crossearth.engine.config import load_config
+    from crossearth.engine.runner import build_runner
 
     warmup = max(1, iters // 15)
     cfg = load_config(config, {

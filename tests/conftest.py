@@ -5,11 +5,13 @@ import os
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from PIL import Image
 
 torch.set_num_threads(1)  # tiny tensors: a second thread only spins (10 x slower beside others)
@@ -18,9 +20,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
-def _seed() -> None:
+def _isolated() -> Iterator[None]:
+    """Seed, and take back the registry scope that a Runner leaves behind."""
     torch.manual_seed(0)
     np.random.seed(0)
+    scopes = dict(DefaultScope._instance_dict)
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(scopes)
 
 
 @pytest.fixture(scope='session')
@@ -51,8 +58,9 @@ _base_ = ['{configs}/_base_/models/demo_crossearth.py', '{configs}/_base_/schedu
           '{configs}/_base_/default_runtime.py']
 crop_size = (32, 32)
 model = dict(
-    backbone=dict(arch=dict(_delete_=True, embed_dim=32, depth=4, num_heads=2), out_indices=(0, 1, 2, 3),
-                  weights='random', adapter=dict(num_tokens=6, rank=2, query_dim=16),
+    backbone=dict(arch=dict(_delete_=True, embed_dim=32, depth=4, num_heads=2),
+                  out_indices=(0, 1, 2, 3), weights='random',
+                  adapter=dict(num_tokens=6, rank=2, query_dim=16),
                   injector=dict(dim=8, num_heads=2)),
     decode_head=dict(
         in_channels=(32,) * 4, feat_channels=16, num_points=32,

@@ -41,7 +41,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draw the pictures and say where they are."""
     args = parse_args()
-    from crossearth.engine import load_config
+    from crossearth.engine.config import load_config
     from crossearth.errors import ConfigError
     from crossearth.registry import DATASETS
     from crossearth.visualization import comparison_picture, save_picture

@@ -25,7 +25,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Print the config."""
     args = parse_args()
-    from crossearth.engine import complete_config, load_config
+    from crossearth.engine.complete import complete_config
+    from crossearth.engine.config import load_config
 
     print(complete_config(load_config(args.config, args.cfg_options)).pretty_text)
 

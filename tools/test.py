@@ -33,7 +33,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Test."""
     args = parse_args()
-    from crossearth.engine import build_runner, load_config
+    from crossearth.engine.config import load_config
+    from crossearth.engine.runner import build_runner
 
     cfg = load_config(args.config, args.cfg_options)
     cfg.work_dir = args.work_dir or str(Path(args.checkpoint).parent)

@@ -37,7 +37,8 @@ def main() -> None:
     args = parse_args()
     from mmengine.runner import find_latest_checkpoint
 
-    from crossearth.engine import build_runner, load_config
+    from crossearth.engine.config import load_config
+    from crossearth.engine.runner import build_runner
     from crossearth.errors import ConfigError
 
     cfg = load_config(args.config, args.cfg_options)

@@ -21,9 +21,9 @@ from typing import Any
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DefaultScope
 
-from crossearth.datasets.checks import check_labels, check_sizes, did_you_mean, find_pairs
+from crossearth.datasets.checks import check_labels, check_sizes, find_pairs
 from crossearth.datasets.labels import LabelRule
-from crossearth.errors import ConfigError, DataError
+from crossearth.errors import ConfigError, DataError, suggest
 from crossearth.registry import DATASETS, SCOPE
 
 __all__ = ['DomainSegDataset', 'check_dataset']
@@ -149,7 +149,7 @@ class DomainSegDataset(BaseDataset):
             raise ConfigError(f'{name}: domains={chosen} names a domain twice. Name each once.')
         for domain in chosen:
             if known and domain not in known:
-                raise ConfigError(f"{name} has no domain '{domain}'.{did_you_mean(domain, known)} "
+                raise ConfigError(f"{name} has no domain '{domain}'.{suggest(domain, known)} "
                                   f'It has {", ".join(known)}.')
         return chosen
 

@@ -6,30 +6,23 @@ remedy. Names and sizes (from file headers) are checked for every pair; label va
 of a small set and for an evenly spaced sample of a large one.
 """
 
-import difflib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
 
 from crossearth.datasets.labels import LabelRule, read_label
-from crossearth.errors import DataError
+from crossearth.errors import DataError, suggest
 
-__all__ = ['MAX_LABELS_READ', 'check_labels', 'check_sizes', 'did_you_mean', 'find_pairs']
+__all__ = ['MAX_LABELS_READ', 'check_labels', 'check_sizes', 'find_pairs']
 
 MAX_LABELS_READ = 2000
 THREADS = 8  # the work is decompression and file latency, which both release the interpreter
 
 Pair = tuple[Path, Path]
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint such as ` Did you mean 'forest'?`, or nothing when no known name is close."""
-    close = difflib.get_close_matches(name.lower(), list(known), n=1)
-    return f" Did you mean '{close[0]}'?" if close else ''
 
 
 def find_pairs(img_dir: Path, ann_dir: Path, img_suffix: str, seg_map_suffix: str) -> list[Pair]:
@@ -141,7 +134,7 @@ def _nearest(path: Path) -> str:
     parent = next(parent for parent in path.parents if parent.is_dir())
     siblings = [entry.name for entry in parent.iterdir() if entry.is_dir()]
     missing = path.relative_to(parent).parts[0]
-    return f'{parent} {_contents(parent)}.{did_you_mean(missing, siblings)}'
+    return f'{parent} {_contents(parent)}.{suggest(missing, siblings)}'
 
 
 def _first(names: Sequence[str]) -> str:

@@ -13,9 +13,9 @@ from typing import Any
 from mmengine.config import Config
 
 from crossearth import compat
-from crossearth.errors import ConfigError
+from crossearth.errors import ConfigError, suggest
 
-from .config_check import check_classes, check_config, suggest
+from .config_check import check_classes, check_config
 
 __all__ = ['check_classes', 'check_config', 'load_config']
 

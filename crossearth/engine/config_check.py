@@ -6,18 +6,17 @@ minute, and a misspelt top-level key would be ignored. Every check raises a `Con
 the dotted path of the entry and the nearest name that exists.
 """
 
-import difflib
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mmengine import registry as roots
 from mmengine.config import Config
 from mmengine.registry import Registry
 
-from crossearth.errors import ConfigError
+from crossearth.errors import ConfigError, suggest
 
-__all__ = ['HELPER_KEYS', 'RUNNER_KEYS', 'check_classes', 'check_config', 'suggest']
+__all__ = ['HELPER_KEYS', 'RUNNER_KEYS', 'check_classes', 'check_config']
 
 RUNNER_KEYS = frozenset({
     'activation_checkpointing', 'auto_scale_lr', 'compile', 'custom_hooks', 'custom_imports',
@@ -77,12 +76,6 @@ PLAIN_SECTIONS: dict[str, frozenset[str]] = {
     'auto_scale_lr': frozenset({'enable', 'base_batch_size'}),
 }
 """Sections without types whose keys are known; loaders are added by `_loader_keys`."""
-
-
-def suggest(name: str, known: Collection[str]) -> str:
-    """' Did you mean ...?' with the nearest known name, or '' if none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean '{near[0]}'?" if near else ''
 
 
 def check_config(cfg: Config) -> None:

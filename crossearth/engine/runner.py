@@ -81,9 +81,7 @@ def preflight(
     problems: list[CrossEarthError] = []
     for loader in loaders:
         dataset = (cfg.get(loader) or {}).get('dataset', {})
-        # only the root here: the files are checked when the data set is built, before training
-        if 'data_root' in dataset and not Path(dataset['data_root']).is_dir():
-            problems += _complaints(check_dataset, dataset)
+        problems += _complaints(check_dataset, dataset) if dataset else []
     if checkpoint is not None and not Path(checkpoint).is_file():
         problems.append(CheckpointError(
             f'there is no checkpoint {checkpoint}. Give the .pth file of a finished training, '

@@ -37,7 +37,7 @@ class DomainIoUMetric(BaseMetric):
             holds.
         foreground: Class whose IoU is the primary number of a binary task.
         ignore_index: Label of the pixels that do not count.
-        **kwargs: `collect_device`, `prefix` and `collect_dir` of mmengine's `BaseMetric`.
+        prefix: Word before every name in the log, to tell two such metrics apart.
     """
 
     default_prefix = ''  # the keys start with the domain
@@ -48,9 +48,11 @@ class DomainIoUMetric(BaseMetric):
         domains: Sequence[str] | None = None,
         foreground: int | None = None,
         ignore_index: int = 255,
-        **kwargs: Any,
+        prefix: str | None = None,
     ) -> None:
-        super().__init__(**kwargs)
+        # 'gpu' gathers through the process group, whatever its device; 'cpu' would do it through a
+        # folder in the current directory, which the nodes of a cluster need not share.
+        super().__init__(collect_device='gpu', prefix=prefix)
         self.source = (source,) if isinstance(source, str) else tuple(source)
         self.domains = domains
         self.foreground = foreground

