@@ -25,18 +25,17 @@ test_pipeline = [
     dict(type='PackSegInputs', meta_keys=meta_keys),
 ]
 
+# tiles this small load faster in the training process than workers hand them over
 train_dataloader = dict(
     batch_size=4,
-    num_workers=2,
-    persistent_workers=True,
+    num_workers=0,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type='BlueMarbleClimate', data_root=data_root, split='train', domains=source,
         pipeline=train_pipeline))
 test_dataloader = dict(
     batch_size=8,
-    num_workers=2,
-    persistent_workers=True,
+    num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='BlueMarbleClimate', data_root=data_root, split='test', domains=domains,
