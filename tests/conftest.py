@@ -65,7 +65,9 @@ model = dict(
     decode_head=dict(
         in_channels=(32,) * 4, feat_channels=16, num_points=32,
         pixel_decoder=dict(num_layers=1, num_heads=2, num_groups=4, ffn_channels=16),
-        transformer_decoder=dict(num_layers=1, num_heads=2, ffn_channels=16)))
+        transformer_decoder=dict(num_layers=1, num_heads=2, ffn_channels=16)),
+    mim_head=dict(channels=8), mask=dict(block=8),
+    style=dict(kind='reinhard_lab', probability=0.5, block=8))
 dataset = dict(
     type='DomainSegDataset', data_root='{root}', metainfo=dict(classes=('low', 'high')))
 train_dataloader = dict(

@@ -6,6 +6,7 @@ from .hook import DomainReportHook
 from .metrics import DomainIoUMetric
 from .record import DomainReport, DomainResult
 from .report import comparison_markdown, print_report, read_report, write_csv, write_json
+from .spread import Spread, SpreadTable
 
 __all__ = [
     'DomainIoUMetric',
@@ -13,6 +14,8 @@ __all__ = [
     'DomainReportHook',
     'DomainResult',
     'Scores',
+    'Spread',
+    'SpreadTable',
     'comparison_markdown',
     'confusion',
     'print_report',

@@ -57,7 +57,8 @@ def test_optimiser_holds_the_trained_parameters_only(tiny_config, tmp_path):
     names = {id(p): n for n, p in runner.model.named_parameters()}
     kept = {names[id(p)] for p in plain['params']}
     assert {
-        'backbone.reins.scale', 'backbone.reins.learnable_tokens_a', 'backbone.injector.gamma',
+        'prompt', 'backbone.reins.scale', 'backbone.reins.learnable_tokens_a',
+        'backbone.injector.gamma',
         'decode_head.level_embed.weight', 'decode_head.transformer_decoder.post_norm.bias'} <= kept
     assert 'decode_head.cls_embed.weight' not in kept
 

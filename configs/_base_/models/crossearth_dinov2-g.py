@@ -1,3 +1,5 @@
-# CrossEarth's segmentation flow: Rein with GSE and Injector.
-_base_ = './rein_dinov2-g.py'
-model = dict(backbone=dict(gse=dict(last_kernel=3), injector=dict(dim=256, where='blocks')))
+# CrossEarth on DINOv2 ViT-g; output blocks at the same fractions of the depth as in the paper's ViT-L.
+_base_ = './crossearth_dinov2-l.py'
+model = dict(
+    backbone=dict(arch='g', weights='dinov2_vitg14', out_indices=(12, 19, 26, 39)),
+    decode_head=dict(in_channels=(1536, 1536, 1536, 1536)))

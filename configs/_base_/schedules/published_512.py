@@ -11,6 +11,7 @@ optim_wrapper = dict(
             'learnable_tokens': dict(decay_mult=0.0),
             'reins.scale': dict(decay_mult=0.0),
             'injector.gamma': dict(decay_mult=0.0),
+            'prompt': dict(decay_mult=0.0),
         }))
 param_scheduler = [
     dict(type='PolyLR', power=0.9, eta_min=0.0, begin=0, end=40000, by_epoch=False)]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hooks of the runner."""
 
+from .pictures import TrainingPictureHook
 from .progress import ProgressHook
 from .provenance import BackboneProvenanceHook, check_backbone
 
-__all__ = ['BackboneProvenanceHook', 'ProgressHook', 'check_backbone']
+__all__ = ['BackboneProvenanceHook', 'ProgressHook', 'TrainingPictureHook', 'check_backbone']

@@ -131,13 +131,14 @@ class AdaptedViT(nn.Module, ABC):
         if all(prefix + name in state_dict for name in self.pretrained_names()):
             self.weights_loaded = True
 
-    def forward(self, image: Tensor, geospatial: bool = True) -> Features:
+    def forward(self, image: Tensor, geospatial: bool | int = True) -> Features:
         """Extract the feature pyramid.
 
         Args:
             image: Normalised image (B, 3, H, W). H and W that are no multiple of the patch size
                 are padded with zeros at the bottom and right, and the features cropped.
-            geospatial: Whether GSE and Injector act; off in the flow of masked image modelling.
+            geospatial: Whether GSE and Injector act. A number n: on the first n images only, so
+                that segmentation and masked image modelling, where they are off, share one batch.
 
         Returns:
             Four maps (B, C, ceil(H/s), ceil(W/s)) for s = 4, 8, 16, 32; with an adapter that makes
@@ -153,7 +154,8 @@ class AdaptedViT(nn.Module, ABC):
             image = F.pad(image, (0, pad[0], 0, pad[1]))
         grid = (image.shape[-2] // self.patch_size, image.shape[-1] // self.patch_size)
         tokens = None if self.reins is None else self.reins.tokens()
-        features = self._run_blocks(image, tokens, geospatial)
+        on = len(image) * geospatial if isinstance(geospatial, bool) else geospatial
+        features = self._run_blocks(image, tokens, on)
         maps = [f.transpose(1, 2).reshape(len(f), -1, *grid) for f in features]
         pyramid = [_rescale(m, scale) for m, scale in zip(maps, SCALES, strict=True)]
         if any(pad):
@@ -162,11 +164,12 @@ class AdaptedViT(nn.Module, ABC):
         return pyramid if tokens is None else (pyramid, self.reins.queries(tokens))
 
     def _run_blocks(
-        self, image: Tensor, rein_tokens: Tensor | None, geospatial: bool
+        self, image: Tensor, rein_tokens: Tensor | None, geospatial: int
     ) -> list[Tensor]:
         """Give the patch tokens (B, N, C) after each block of `out_indices`."""
-        geospatial = geospatial and (self.training or self.geospatial_at_test)
-        geo = self.gse(image) if self.gse is not None and geospatial else None
+        geo = None
+        if self.gse is not None and geospatial and (self.training or self.geospatial_at_test):
+            geo = self.gse(image[:geospatial])
         x, context = self.tokenize(image)
         outputs = []
         for index in range(self.depth):
@@ -176,13 +179,20 @@ class AdaptedViT(nn.Module, ABC):
                 patches = self.reins(patches, rein_tokens[index])
             refined = patches
             if geo is not None and index in self.injection_sites:
-                refined = self.injector(patches, geo, self.injection_sites.index(index))
+                refined = self._inject(patches, geo, self.injection_sites.index(index))
             if index in self.out_indices:
                 outputs.append(refined)
             if not self.injects_outputs:
                 patches = refined
             x = torch.cat([prefix, patches], dim=1)
         return outputs
+
+    def _inject(self, patches: Tensor, geo: Tensor, site: int) -> Tensor:
+        """Refine the first images' patch tokens, as many as there are geospatial tokens of."""
+        refined: Tensor = self.injector(patches[: len(geo)], geo, site)
+        if len(geo) == len(patches):
+            return refined
+        return torch.cat([refined, patches[len(geo) :]])
 
     def _run_block(self, index: int, x: Tensor, context: Any) -> Tensor:
         if self.checkpointing and self.training and torch.is_grad_enabled():

@@ -14,13 +14,15 @@ from ..backbones.adapted import AdaptedViT, Features
 
 __all__ = ['PEFTEncoderDecoder', 'sliding_windows']
 
+TRAINING_ONLY = ('mim_head.', 'mask_draws.', 'prompt', 'style.')  # parts of the multi-task model
+
 
 @MODELS.register_module()
 class PEFTEncoderDecoder(BaseSegmentor):
     """Segmentor for parameter-efficient fine-tuning.
 
     A checkpoint holds the trained part only: parameters of a frozen backbone are neither written
-    nor asked for.
+    nor asked for. Of a checkpoint of the multi-task model, what only training needs is ignored.
 
     Args:
         backbone: Config of the backbone.
@@ -58,6 +60,7 @@ class PEFTEncoderDecoder(BaseSegmentor):
         self.num_classes = self.decode_head.num_classes
         self._register_state_dict_hook(_drop_frozen)
         self.register_load_state_dict_post_hook(_forgive_frozen)
+        self.register_load_state_dict_post_hook(_forgive_training_only)
 
     def frozen_names(self) -> set[str]:
         """Names of the parameters that checkpoints leave out."""
@@ -189,3 +192,10 @@ def _forgive_frozen(module: nn.Module, incompatible: Any) -> None:
         frozen = module.frozen_names()  # type: ignore[operator]  # hooks are typed for any Module
         incompatible.missing_keys[:] = [
             key for key in incompatible.missing_keys if key.removeprefix('module.') not in frozen]
+
+
+def _forgive_training_only(module: nn.Module, incompatible: Any) -> None:
+    """Take what this model leaves out of multi-task training off the list of unexpected keys."""
+    incompatible.unexpected_keys[:] = [
+        key for key in incompatible.unexpected_keys
+        if not key.removeprefix('module.').startswith(TRAINING_ONLY)]

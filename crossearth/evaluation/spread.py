@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compare the cells of an ablation over several seeds: mean and spread of each domain's number."""
+
+import csv
+import io
+import json
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .record import DomainReport
+
+__all__ = ['Spread', 'SpreadTable']
+
+UNSEEN = 'mean over unseen'
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One number, measured with several seeds.
+
+    Args:
+        values: The number of each seed, in percent; NaN where undefined.
+    """
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over the seeds; NaN where one of them is undefined."""
+        return statistics.fmean(self.values) if self.values else math.nan
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the sample; NaN for less than two seeds."""
+        if len(self.values) < 2 or math.isnan(self.mean):
+            return math.nan
+        return statistics.stdev(self.values)
+
+    def __str__(self) -> str:
+        if math.isnan(self.mean):
+            return 'n/a'
+        return f'{self.mean:.2f}' + (
+            '' if math.isnan(self.deviation) else f' ± {self.deviation:.2f}')
+
+
+class SpreadTable:
+    """A table with one row per cell and one column per domain.
+
+    Args:
+        reports: Reports by cell and by seed, all of the same domains; a cell may have none yet.
+    """
+
+    def __init__(self, reports: Mapping[str, Mapping[int, DomainReport]]) -> None:
+        self.seeds = {cell: sorted(by_seed) for cell, by_seed in reports.items()}
+        self.primary = ''
+        self.columns: list[str] = []
+        self.rows: dict[str, dict[str, Spread]] = {}
+        for cell, by_seed in reports.items():
+            numbers = [self._numbers(by_seed[seed]) for seed in self.seeds[cell]]
+            self.rows[cell] = {
+                column: Spread(tuple(row[column] for row in numbers))
+                for column in (numbers[0] if numbers else ())}
+
+    def _numbers(self, report: DomainReport) -> dict[str, float]:
+        """Primary number of each domain and of the mean over unseen ones, in percent."""
+        self.primary = report.primary_name
+        numbers = {
+            f'{name} (source)' if name in report.seen else name: report.summary(name)[self.primary]
+            for name in (*report.seen, *report.unseen)}
+        if report.unseen:
+            numbers[UNSEEN] = report.mean(report.unseen)[self.primary]
+        self.columns = list(numbers)
+        return numbers
+
+    def markdown(self) -> str:
+        """Give the table in Markdown: mean ± standard deviation, in percent."""
+        lines = [f'| {self.primary}, % | {" | ".join(["seeds", *self.columns])} |',
+                 '|---|' + '---:|' * (1 + len(self.columns))]
+        for cell, row in self.rows.items():
+            cells = [str(row.get(column, Spread(()))) for column in self.columns]
+            lines.append(f'| {cell} | {" | ".join([str(len(self.seeds[cell])), *cells])} |')
+        return '\n'.join(lines) + '\n'
+
+    def csv(self) -> str:
+        """Give the table as CSV: two columns, mean and deviation, per domain."""
+        header = ['cell', 'seeds', *(f'{column} {part}' for column in self.columns
+                                     for part in ('mean', 'deviation'))]
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator='\n')
+        writer.writerow(header)
+        for cell, row in self.rows.items():
+            spreads = [row.get(column, Spread(())) for column in self.columns]
+            numbers = [n for spread in spreads for n in (spread.mean, spread.deviation)]
+            writer.writerow([cell, len(self.seeds[cell]),
+                             *('' if math.isnan(n) else f'{n:.4f}' for n in numbers)])
+        return buffer.getvalue()
+
+    def json(self, **facts: Any) -> str:
+        """Give every seed's numbers as JSON, after `facts` about the runs."""
+        cells = {
+            cell: {'seeds': self.seeds[cell], **{
+                column: {'values': [_finite(v) for v in spread.values],
+                         'mean': _finite(spread.mean), 'deviation': _finite(spread.deviation)}
+                for column, spread in row.items()}}
+            for cell, row in self.rows.items()}
+        return json.dumps({**facts, 'primary': self.primary, 'cells': cells}, indent=1) + '\n'
+
+
+def _finite(number: float) -> float | None:
+    return None if math.isnan(number) else round(number, 4)

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ablation runner: what it plans, what it does again, what it tabulates; and its grids."""
+
+import csv
+import importlib.util
+import json
+import statistics
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from crossearth.engine.config import load_config
+from crossearth.errors import ConfigError
+from crossearth.evaluation import DomainReport, DomainResult, SpreadTable, write_json
+
+ROOT = Path(__file__).resolve().parents[2]
+GRID = """
+custom_cells = {
+    'Rein': {'model.backbone.gse': None, 'model.backbone.injector': None, 'model.mim_head': None},
+    'all of it': {}}
+"""
+def report(right, wrong=100):
+    """A report whose unseen mIoU depends on how many pixels were right."""
+    matrix = np.array([[right, wrong], [wrong, right]])
+    harder = matrix + 9 * (1 - np.eye(2, dtype=np.int64))
+    return DomainReport(('low', 'high'), ('dry',), {
+        'dry': DomainResult(matrix, 3), 'wet': DomainResult(harder, 2)})
+
+
+class FakeTools:
+    """Instead of processes: leave what tools/train.py and tools/test.py leave."""
+
+    def __init__(self):
+        self.calls, self.broken = [], False
+
+    def run(self, command, stdout, **_):
+        python, tool, config, *options, flag, folder = command
+        assert (python, flag) == (sys.executable, '--work-dir')
+        folder, tool = Path(folder), Path(tool)
+        assert tool.is_file()
+        assert config == f'{folder}.py'
+        (folder / Path(config).name).write_text('# the completed config, which the runner dumps')
+        self.calls.append((tool.stem, str(folder), *options))
+        if tool.stem == 'test':
+            assert options == [str(folder / 'iter_7.pth')]
+            write_json(report(300), folder / 'report.json')
+        elif self.broken and folder.name == 'seed1':
+            (folder / 'last_checkpoint').write_text('/elsewhere/iter_3.pth')
+            stdout.write('no space left on device')
+            return SimpleNamespace(returncode=1)
+        else:
+            (folder / 'last_checkpoint').write_text('/elsewhere/iter_7.pth')
+        return SimpleNamespace(returncode=0)
+
+
+@pytest.fixture
+def grid(tmp_path, tiny_config, monkeypatch):
+    """Call the runner in a folder of its own, with tools that do nothing."""
+    spec = importlib.util.spec_from_file_location('run_grid', ROOT / 'tools' / 'run_grid.py')
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, 'run_grid', module)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    (tmp_path / 'grid.py').write_text(GRID)
+    monkeypatch.chdir(tmp_path)
+    tools = FakeTools()
+    monkeypatch.setattr(module.subprocess, 'run', tools.run)
+
+    def call(*options):
+        tools.calls.clear()
+        monkeypatch.setattr(sys, 'argv', [
+            'run_grid.py', 'grid.py', '--data', str(tiny_config), '--iters', '7', *options])
+        module.main()
+        return list(tools.calls)
+
+    call.module, call.tools = module, tools
+    return call
+
+
+def test_runs_each_cell_and_seed_once(grid, capsys):
+    calls = grid('--seeds', '0', '1')
+    out = 'work_dirs/grid_tiny_7'
+    folders = [f'{out}/{cell}/seed{seed}' for cell in ('Rein', 'all_of_it') for seed in (0, 1)]
+    assert [line[:2] for line in calls] == [
+        (tool, folder) for folder in folders for tool in ('train', 'test')]
+    assert '| all of it | 2 | ' in capsys.readouterr().out
+    assert grid('--seeds', '0', '1') == []
+    assert len(grid('--seeds', '2')) == 4
+    rein, whole = (load_config(f'{folder}.py') for folder in (folders[1], folders[3]))
+    assert rein.model.mim_head is rein.model.backbone.gse is None
+    assert whole.model.mim_head.channels == 8
+    assert (rein.randomness.seed, rein.train_cfg.max_iters) == (1, 7)
+
+
+def test_a_changed_config_is_run_again(grid):
+    grid('--seeds', '0')
+    calls = grid('--seeds', '0', '--cfg-options', 'model.mask.block=4')
+    assert [line[0] for line in calls] == ['train', 'test'] * 2
+    assert not any('--resume' in line for line in calls)
+
+
+def test_failed_run_is_named_and_resumed(grid):
+    grid.tools.broken = True
+    with pytest.raises(Exception, match=r'2 of 4 runs failed: .*Rein/seed1/log\.txt'):
+        grid('--seeds', '0', '1')
+    out = Path('work_dirs/grid_tiny_7')
+    assert 'no space left' in (out / 'Rein/seed1/log.txt').read_text()
+    assert json.loads((out / 'summary.json').read_text())['cells']['Rein']['seeds'] == [0]
+    grid.tools.broken = False
+    calls = grid('--seeds', '0', '1')
+    folders = [f'{out}/{cell}/seed1' for cell in ('Rein', 'all_of_it')]
+    assert calls == [line for folder in folders for line in (
+        ('train', folder, '--resume'), ('test', folder, f'{folder}/iter_7.pth'))]
+
+
+def test_schedule_keeps_its_shape(grid):
+    config = Config.fromfile(ROOT / 'configs/_base_/schedules/published_1024.py')
+    grid.module.stretch_schedule(config, 300)
+    assert config.train_cfg.max_iters == 300
+    assert [(s.begin, s.end) for s in config.param_scheduler] == [(0, 100), (100, 400)]
+
+
+@pytest.mark.parametrize(('text', 'match'), [
+    ('', 'is no grid: it needs either custom_cells'),
+    ("custom_cells = {'a': {}}\ncustom_axes = {'model.mask.block': [1]}", 'is no grid'),
+    ("custom_cells = {'odd': {'model.mim_haed': None}}", r"cell 'odd': .*Did you mean 'mim_head'"),
+])
+def test_bad_grids(grid, tmp_path, text, match):
+    (tmp_path / 'grid.py').write_text(text)
+    with pytest.raises(ConfigError, match=match):
+        grid()
+
+
+@pytest.mark.parametrize(('table', 'cells'), [(8, 4), (9, 3), (11, 12), (12, 12), (13, 2)])
+@pytest.mark.parametrize('data', ['bluemarble', 'casid'])
+def test_shipped_grids(grid, table, cells, data):
+    path = ROOT / f'configs/ablation/table{table}.py'
+    content = dict(grid.module.cells(path))
+    assert len(content) == cells
+    base = load_config(path.parent / 'data' / f'{data}.py')
+    assert len(base.test_evaluator.domains) == 4
+    name, options = next(iter(content.items()))
+    config = load_config(path.parent / 'data' / f'{data}.py', options)
+    assert config.model.type == 'CrossEarthSegmentor', name
+    for key, value in options.items():
+        node = config
+        for part in key.split('.'):
+            node = node[part]
+        assert node == value
+
+
+# ------------------------------------------------------------------------------------- the table
+
+def test_table_is_mean_and_sample_deviation():
+    cells = {'a': {2: report(310), 0: report(300), 1: report(350)}, 'b': {0: report(100)}, 'c': {}}
+    table = SpreadTable(cells)
+    unseen = [cells['a'][seed].summary('wet')['mIoU'] for seed in (0, 1, 2)]
+    mean, deviation = statistics.fmean(unseen), statistics.stdev(unseen)
+    lines = table.markdown().splitlines()
+    assert lines[0] == '| mIoU, % | seeds | dry (source) | wet | mean over unseen |'
+    assert lines[2].endswith(f'| {mean:.2f} ± {deviation:.2f} |')
+    assert lines[3].startswith('| b | 1 | 33.33 |')
+    assert lines[4] == '| c | 0 | n/a | n/a | n/a |'
+    rows = list(csv.DictReader(table.csv().splitlines()))
+    assert float(rows[0]['wet mean']) == pytest.approx(mean, abs=1e-3)
+    assert float(rows[0]['wet deviation']) == pytest.approx(deviation, abs=1e-3)
+    assert rows[1]['wet deviation'] == rows[2]['wet mean'] == ''
+    cell = json.loads(table.json(iters=7))
+    assert cell['iters'] == 7
+    assert cell['cells']['a']['seeds'] == [0, 1, 2]
+    assert cell['cells']['a']['wet']['values'] == pytest.approx(unseen, abs=1e-3)
+
+
+def test_undefined_numbers_stay_undefined():
+    empty = DomainReport(('low', 'high'), ('dry',), {
+        'dry': DomainResult(np.zeros((2, 2), dtype=np.int64), 1)})
+    table = SpreadTable({'a': {0: empty, 1: empty}})
+    assert table.markdown().splitlines()[2] == '| a | 2 | n/a |'
+    assert json.loads(table.json())['cells']['a']['dry (source)']['deviation'] is None
