@@ -183,11 +183,11 @@ def save_examples(runner: Any, folder: Path) -> None:
 
 
 def diversity(label: Any) -> float:
-    """Entropy of the classes of a label map, in nats; ignored pixels count against it."""
+    """Entropy of the classes of a label map, in nats, times the share of labelled pixels."""
     import numpy as np
-    share = np.bincount(label[label != 255], minlength=1) / label.size
-    share = share[share > 0]
-    return float(-(share * np.log(share)).sum())
+    counts = np.bincount(label[label != 255], minlength=1)
+    share = counts[counts > 0] / max(counts.sum(), 1)
+    return float(-(share * np.log(share)).sum() * counts.sum() / label.size)
 
 
 def write_results(
