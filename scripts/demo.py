@@ -29,7 +29,7 @@ METHODS = {  # title -> stem of its configs
     'Rein': 'rein',
     'Frozen backbone': 'frozen',
 }
-ITERS = 300
+ITERS = 500
 CAUTION = (
     'BlueMarble-Climate has pixels of 5.6 km, its labels are a MODIS product, and colour carries '
     "much of the task: it is a small honest stand-in for CASID's question, not for its imagery. "
