@@ -60,7 +60,7 @@ def _dinov2(size: str, registers: bool) -> WeightSource:
         url=f'{DINOV2_URL}/{model}/{file_name}',
         sha256=None if registers else _SHA256.get(f'vit{size}14'),
         licence='Apache-2.0',
-        note=f'DINOv2 ViT-{size}/14 of Meta' + (' with 4 registers' if registers else ''),
+        note=f"DINOv2 ViT-{size if size == 'g' else size.upper()}/14 of Meta" + (' with 4 registers' if registers else ''),
     )
 
 
