@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import write_domain
+from tiny_data import write_domain
 
 from crossearth.engine.config import load_config
 from crossearth.engine.runner import build_runner
