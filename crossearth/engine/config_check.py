@@ -30,7 +30,8 @@ RUNNER_KEYS = frozenset({
 
 HELPER_KEYS = frozenset({
     # what is trained and tested on
-    'dataset_type', 'data_root', 'source', 'targets', 'domains', 'classes', 'num_classes',
+    'dataset_type', 'data_root', 'metainfo', 'source', 'targets', 'domains', 'classes',
+    'num_classes',
     # size of a training crop, of a test image and of a test window, in pixels
     'crop_size', 'image_size', 'stride', 'mean', 'std', 'meta_keys',
     'train_pipeline', 'val_pipeline', 'test_pipeline', 'tta_pipeline', 'tta_model',

@@ -51,6 +51,9 @@ _SHA256 = {
 }
 
 
+_LETTERS = {'s': 'S', 'b': 'B', 'l': 'L', 'g': 'g'}  # as the papers write them
+
+
 def _dinov2(size: str, registers: bool) -> WeightSource:
     model = f'dinov2_vit{size}14'
     file_name = f'{model}_reg4_pretrain.pth' if registers else f'{model}_pretrain.pth'
@@ -60,7 +63,8 @@ def _dinov2(size: str, registers: bool) -> WeightSource:
         url=f'{DINOV2_URL}/{model}/{file_name}',
         sha256=None if registers else _SHA256.get(f'vit{size}14'),
         licence='Apache-2.0',
-        note=f'DINOv2 ViT-{size}/14 of Meta' + (' with 4 registers' if registers else ''),
+        note=f'DINOv2 ViT-{_LETTERS[size]}/14 of Meta' + (
+            ' with 4 registers' if registers else ''),
     )
 
 

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {**os.environ, 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
@@ -60,6 +62,15 @@ def test_a_typo_is_one_paragraph(tiny_config, tmp_path, option, hint):
     assert done.returncode == 2
     assert 'Traceback' not in done.stderr
     assert hint in done.stderr
+
+
+def test_a_label_that_no_class_has_is_one_paragraph(tiny_config, tmp_path):
+    label = tmp_path / 'tiles' / 'train' / 'dry' / 'labels' / '2.png'
+    Image.fromarray(np.full((32, 32), 7, np.uint8)).save(label)
+    done = call('tools/train.py', tiny_config, '--work-dir', tmp_path / 'run')
+    assert done.returncode == 2
+    assert 'Traceback' not in done.stderr
+    assert str(label) in done.stderr
 
 
 def test_resume_without_a_checkpoint(tiny_config, tmp_path):

@@ -27,7 +27,7 @@ test_pipeline = [
 
 # tiles this small load faster in the training process than workers hand them over
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=2,
     num_workers=0,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
