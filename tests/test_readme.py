@@ -23,7 +23,8 @@ def test_domain_gap_of_your_own(tmp_path):
     code = code.replace("'../_base_", f"'{ROOT}/configs/_base_").replace("'data/mine'", f"'{data}'")
     (tmp_path / 'mine.py').write_text(code)
     cfg = load_config(tmp_path / 'mine.py', {
-        'model.backbone.weights': 'random', 'work_dir': str(tmp_path / 'run')})
+        'model.backbone.weights': 'random', 'model.style': None,
+        'work_dir': str(tmp_path / 'run')})
     cfg.model.backbone.arch = {'embed_dim': 32, 'depth': 24, 'num_heads': 2}
     cfg.model.decode_head.in_channels = (32,) * 4
     runner = build_runner(cfg)

@@ -20,4 +20,5 @@ custom_hooks = [
     dict(type='ProgressHook'),
     dict(type='BackboneProvenanceHook'),
     dict(type='DomainReportHook'),
+    dict(type='TrainingPictureHook', interval=500),
 ]

@@ -18,6 +18,8 @@ from crossearth import compat
 from crossearth.datasets import check_dataset
 from crossearth.errors import CheckpointError, ConfigError, CrossEarthError
 from crossearth.models.backbones.adapted import AdaptedViT
+from crossearth.registry import MODELS
+from crossearth.style.statistics import warn_if_target
 from crossearth.weights import file_sha256, find_weights, load_backbone
 
 from .complete import complete_config
@@ -56,6 +58,7 @@ def build_runner(
     load_from, cfg.load_from = cfg.get('load_from'), None
     if checkpoint is not None:
         cfg.resume = False
+        _drop_training_parts(cfg.model)
     runner = Runner.from_cfg(cfg)
     start = checkpoint or (None if cfg.get('resume') else load_from)
     if start:
@@ -89,9 +92,27 @@ def preflight(
     weights = cfg.model.backbone.get('weights')
     if weights not in (None, 'random') and checkpoint is None:
         problems += _complaints(find_weights, weights)
+    if cfg.model.get('style') and checkpoint is None:
+        problems += _complaints(_check_style, cfg)
     unique = list(dict.fromkeys(str(problem) for problem in problems))
     if unique:
         raise type(problems[0])('\n'.join(unique))
+
+
+def _drop_training_parts(model: dict[str, Any]) -> None:
+    """Leave out what only training needs: it is neither built nor loaded for a test."""
+    for part in ('mim_head', 'style'):
+        if part in model:
+            model[part] = None
+
+
+def _check_style(cfg: Config) -> None:
+    """Load style nets and statistics, and warn when the latter come from an unseen domain."""
+    style = MODELS.build({'type': 'StyleInjection', **cfg.model.style})
+    if style.kind != 'none':
+        tested = (cfg.get('test_dataloader') or {}).get('dataset', {}).get('domains') or ()
+        source = (cfg.get('test_evaluator') or {}).get('source') or ()
+        warn_if_target(style.load()[1], set(tested) - set(source))
 
 
 def _complaints(check: Callable[[Any], object], value: Any) -> list[CrossEarthError]:

@@ -35,7 +35,8 @@ class IterationDraws(nn.Module):
         super().__init__()
         self._agreed = seed is not None
         seed = torch.initial_seed() if seed is None else seed
-        self.register_buffer('state', torch.tensor([seed % 2**63, 0]))
+        # on the CPU also where a model is built without storage (torch.device('meta'))
+        self.register_buffer('state', torch.tensor([seed % 2**63, 0], device='cpu'))
         self.generator = torch.Generator()
         self._seed_generator()
 

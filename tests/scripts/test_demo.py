@@ -48,10 +48,11 @@ def test_the_whole_demo_and_its_reuse(tmp_path):
         env={**os.environ, 'OMP_WAIT_POLICY': 'passive'})
     assert 'mean over unseen' in first.stdout
     report = json.loads((tmp_path / 'demo' / 'report.json').read_text())
-    assert set(report['methods']) == {'Rein + GSE + Injector', 'Rein', 'Frozen backbone'}
+    assert set(report['methods']) == {'CrossEarth', 'Rein', 'Frozen backbone'}
     for method in report['methods'].values():
         assert len(method['domains']) == 4
     assert (tmp_path / 'demo' / 'unseen_climates.png').stat().st_size > 20_000
+    assert (tmp_path / 'demo' / 'crossearth' / 'pictures' / 'iter_000004.png').is_file()
     for name in ('crossearth', 'rein', 'frozen'):
         checkpoint = next((tmp_path / 'demo' / name).glob('iter_*.pth'))
         assert checkpoint.stat().st_size < 120e6

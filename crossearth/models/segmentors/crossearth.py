@@ -68,8 +68,10 @@ class CrossEarthSegmentor(PEFTEncoderDecoder):
             # another seed than the style's: the masks of X_M and X_S are independent
             self.mask_draws.state[0] ^= 1
             self.prompt = self._build_prompt(prompt)
+        preprocessor = kwargs.get('data_preprocessor') or {}
+        normalisation = {key: preprocessor[key] for key in ('mean', 'std') if key in preprocessor}
         self.style: Any = None if style is None else MODELS.build(
-            {'type': StyleInjection, **self._normalisation(), **style})
+            {'type': StyleInjection, **normalisation, **style})
 
     def _build_prompt(self, kind: str) -> nn.Parameter | None:
         if kind not in ('learnable', 'per_channel', 'none'):
@@ -83,12 +85,6 @@ class CrossEarthSegmentor(PEFTEncoderDecoder):
                 "model.prompt='learnable' is an image of the training crop's size, which is not "
                 "given. Set crop_size in the config, or prompt='per_channel'.")
         return nn.Parameter(torch.zeros(1, 3, *size))
-
-    def _normalisation(self) -> dict[str, list[float]]:
-        """`mean` and `std` of the images, where the data preprocessor normalises them."""
-        preprocessor: Any = self.data_preprocessor
-        return {name: getattr(preprocessor, name).flatten().tolist()
-                for name in ('mean', 'std') if hasattr(preprocessor, name)}
 
     def loss(self, inputs: Tensor, data_samples: list[Any]) -> dict[str, Tensor]:
         """Compute the losses of a batch.
