@@ -37,8 +37,8 @@ EXTRAS = {
     'parity': ['pycocotools>=2.0.8', 'shapely>=2.0', 'six>=1.16'],
     'dev': [
         'hypothesis>=6.100', 'import-linter>=2.0', 'mypy>=1.13', 'onnxruntime>=1.18',
-        'pre-commit>=3.7', 'pytest>=8.0', 'pytest-timeout>=2.3', 'pytest-xdist>=3.6', 'ruff>=0.8',
-        'scikit-learn>=1.4',
+        'pre-commit>=3.7', 'pytest>=8.0', 'pytest-timeout>=2.3', 'pytest-xdist>=3.6',
+        'rasterio>=1.3.10', 'ruff>=0.8', 'scikit-learn>=1.4',
     ],
 }
 
