@@ -5,12 +5,13 @@ A config names its crop once (`crop_size`) and its classes never; both were edit
 wrongly, in users' reports of the published configs.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config
 
-from crossearth.registry import DATASETS
+from crossearth.registry import MODELS
+
+from .config_check import data_classes, keyword_arguments
 
 __all__ = ['complete_config', 'dataset_classes']
 
@@ -31,7 +32,8 @@ def complete_config(cfg: Config) -> Config:
         _default(model.decode_head, 'num_classes', len(classes))
     if crop := cfg.get('crop_size'):
         crop = tuple(crop)
-        if 'img_size' in _arguments(model.backbone):
+        backbone = MODELS.get(model.backbone.type)
+        if backbone and 'img_size' in (keyword_arguments(backbone) or ()):
             _default(model.backbone, 'img_size', crop)
         _default(model.data_preprocessor, 'size', crop)
         if model.test_cfg.mode == 'slide':
@@ -43,24 +45,9 @@ def complete_config(cfg: Config) -> Config:
 
 def dataset_classes(cfg: Config) -> tuple[str, ...]:
     """Names of the classes of the config's first data set; empty if it names none."""
-    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        dataset = (cfg.get(loader) or {}).get('dataset')
-        while dataset and 'datasets' in dataset:  # ConcatDataset
-            dataset = dataset['datasets'][0]
-        if dataset:
-            own = (dataset.get('metainfo') or {}).get('classes')
-            registered = getattr(DATASETS.get(dataset['type']), 'METAINFO', {})
-            return tuple(own or registered.get('classes', ()))
-    return ()
+    return next((classes for _, classes in data_classes(cfg)), ())
 
 
 def _default(section: Any, key: str, value: Any) -> None:
     if section.get(key) is None:
         section[key] = value
-
-
-def _arguments(backbone: Mapping[str, Any]) -> set[str]:
-    """Names of the arguments of a backbone's class."""
-    from crossearth.registry import MODELS
-    cls = MODELS.get(backbone['type'])
-    return set(cls.__init__.__code__.co_varnames) if cls else set()

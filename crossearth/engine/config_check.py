@@ -15,8 +15,10 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 
 from crossearth.errors import ConfigError, suggest
+from crossearth.registry import SCOPE
 
-__all__ = ['HELPER_KEYS', 'RUNNER_KEYS', 'check_classes', 'check_config']
+__all__ = ['HELPER_KEYS', 'RUNNER_KEYS', 'check_classes', 'check_config', 'data_classes',
+           'keyword_arguments']
 
 RUNNER_KEYS = frozenset({
     'activation_checkpointing', 'auto_scale_lr', 'compile', 'custom_hooks', 'custom_imports',
@@ -91,7 +93,7 @@ def check_config(cfg: Config) -> None:
             raise ConfigError(
                 f"'{key}' is not a top-level key of a config.{suggest(key, known)} Keys of your "
                 "own must start with 'custom_'.")
-    scope = cfg.get('default_scope', 'mmengine')
+    scope = cfg.get('default_scope', SCOPE)
     for key in cfg:
         if key in TYPED_SECTIONS or key in PLAIN_SECTIONS:
             _check_node(key, cfg[key], TYPED_SECTIONS.get(key), scope)
@@ -128,7 +130,7 @@ def _accepted_keys(path: str, node: Mapping[str, Any], registry: str | None,
     if kind is None or registry is None or path.endswith('.clip_grad'):
         return None
     target = _resolve(f'{path}.type', kind, registry, scope) if isinstance(kind, str) else kind
-    known = _parameters(target)
+    known = keyword_arguments(target)
     return known and known | BUILDER_KEYS.get(registry, set()) | {'type', '_scope_'}
 
 
@@ -154,7 +156,7 @@ def _names(registry: Registry | None) -> set[str]:
     return names
 
 
-def _parameters(target: Callable[..., Any]) -> set[str] | None:
+def keyword_arguments(target: Callable[..., Any]) -> set[str] | None:
     """Keyword arguments of a class or function; None if its `**kwargs` go nowhere known."""
     inits = [target] if not inspect.isclass(target) else [
         vars(base)['__init__'] for base in target.__mro__ if '__init__' in vars(base)]
@@ -185,16 +187,20 @@ def check_classes(cfg: Config) -> None:
     """
     head = (cfg.get('model') or {}).get('decode_head')
     heads = dict(_class_counts('model.decode_head', head))
+    for place, classes in data_classes(cfg):
+        for head, count in heads.items():
+            if count != len(classes):
+                raise ConfigError(
+                    f'{head}.num_classes is {count}, but {place} has {len(classes)} classes '
+                    f"({', '.join(classes)}). Set num_classes={len(classes)}, or give the data "
+                    'set the metainfo of the classes that the model knows.')
+
+
+def data_classes(cfg: Config) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Path and classes of every data set of the config whose classes can be known unbuilt."""
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader') or {}
-        path = f'{split}_dataloader.dataset'
-        for place, classes in _data_classes(path, loader.get('dataset'), cfg):
-            for head, count in heads.items():
-                if count != len(classes):
-                    raise ConfigError(
-                        f'{head}.num_classes is {count}, but {place} has {len(classes)} classes '
-                        f"({', '.join(classes)}). Set num_classes={len(classes)}, or give the data "
-                        'set the metainfo of the classes that the model knows.')
+        yield from _data_classes(f'{split}_dataloader.dataset', loader.get('dataset'), cfg)
 
 
 def _class_counts(path: str, node: Any) -> Iterator[tuple[str, int]]:
@@ -218,7 +224,7 @@ def _data_classes(path: str, node: Any, cfg: Config) -> Iterator[tuple[str, tupl
         yield from _data_classes(f'{path}.{index}', item, cfg)
     kind = node.get('type')
     if isinstance(kind, str):
-        kind = _resolve(f'{path}.type', kind, 'DATASETS', cfg.get('default_scope', 'mmengine'))
+        kind = _resolve(f'{path}.type', kind, 'DATASETS', cfg.get('default_scope', SCOPE))
     own = node.get('metainfo') or {}
     classes = own.get('classes', (getattr(kind, 'METAINFO', None) or {}).get('classes'))
     if not inner and isinstance(classes, (list, tuple)):
