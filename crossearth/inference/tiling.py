@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cut a raster of any size into overlapping tiles, and blend their scores without seams.
+
+A raster is worked through in row bands: all windows of one band start at the same row. Only the
+rows that later bands still touch are held, so memory grows with width x tile height, not with the
+raster's area.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from crossearth.errors import ConfigError
+
+__all__ = ['BandBlender', 'Window', 'blend_weights', 'plan_rows', 'tile_starts']
+
+# Least weight of a pixel at a tile's corner: far above float32's rounding, far below any other.
+MIN_WEIGHT = 1e-3
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of pixels inside a raster.
+
+    Args:
+        row: First row.
+        col: First column.
+        height: Number of rows.
+        width: Number of columns.
+    """
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+
+def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
+    """Where tiles start along one axis, so that every pixel is covered.
+
+    Args:
+        length: Pixels of the axis.
+        tile: Pixels of a tile.
+        overlap: Least number of pixels that neighbours share.
+
+    Returns:
+        Ascending starts; the last tile ends at `length` (it overlaps more). `[0]` where the axis is
+        no longer than a tile.
+
+    Raises:
+        ConfigError: The numbers make no tiling.
+    """
+    if length < 1 or tile < 1 or not 0 <= overlap < tile:
+        raise ConfigError(
+            f'tile={tile} and overlap={overlap} do not tile {length} px: a tile needs at least one '
+            'pixel, and the overlap must be smaller than the tile.')
+    if length <= tile:
+        return [0]
+    return [*range(0, length - tile, tile - overlap), length - tile]
+
+
+def plan_rows(height: int, width: int, tile: int, overlap: int) -> list[list[Window]]:
+    """All windows of a raster, one list for each row band, top to bottom and left to right.
+
+    Args:
+        height: Rows of the raster.
+        width: Columns of the raster.
+        tile: Side of a tile; a raster that is smaller along an axis gives a smaller window there.
+        overlap: Least number of pixels that neighbouring windows share.
+
+    Raises:
+        ConfigError: See `tile_starts`.
+    """
+    high, wide = min(tile, height), min(tile, width)
+    columns = tile_starts(width, tile, overlap)
+    return [[Window(row, col, high, wide) for col in columns]
+            for row in tile_starts(height, tile, overlap)]
+
+
+def blend_weights(height: int, width: int) -> np.ndarray:
+    """How much each pixel of a tile counts: a raised cosine, highest in the middle, never zero.
+
+    Scores near a tile's border lack context on one side; their weight falls smoothly, so that no
+    seam shows where a tile ends.
+
+    Returns:
+        (height, width) float32 in [1e-3, 1].
+    """
+    rows, columns = (
+        0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(side) + 0.5) / side) for side in (height, width))
+    return np.maximum(np.outer(rows, columns), MIN_WEIGHT).astype(np.float32)
+
+
+class BandBlender:
+    """Average the scores of overlapping windows, band by band.
+
+    Call `add` for every window of a band (one that is left out counts as no data there), then
+    `finish_row`, which hands out the rows that no later band touches.
+
+    Args:
+        num_classes: K.
+        height: Rows of the raster.
+        width: Columns of the raster.
+        tile: As of `plan_rows`.
+        overlap: As of `plan_rows`.
+
+    Raises:
+        ConfigError: See `tile_starts`.
+    """
+
+    def __init__(
+        self, num_classes: int, height: int, width: int, tile: int, overlap: int
+    ) -> None:
+        self.starts = tile_starts(height, tile, overlap)
+        self.height = height
+        self.band = 0
+        high = min(tile, height)
+        self.weights = blend_weights(high, min(tile, width))
+        self.sums = np.zeros((num_classes, high, width), np.float32)
+        self.totals = np.zeros((high, width), np.float32)
+
+    def add(self, window: Window, scores: np.ndarray) -> None:
+        """Add one window of the current band.
+
+        Args:
+            window: One of the band's windows.
+            scores: (K, window.height, window.width) float32.
+        """
+        columns = slice(window.col, window.col + window.width)
+        self.sums[:, :, columns] += scores * self.weights
+        self.totals[:, columns] += self.weights
+
+    def finish_row(self) -> tuple[int, np.ndarray]:
+        """Close the current band.
+
+        Returns:
+            The first finished row, and the mean scores (K, rows, width) of the finished rows: up to
+            where the next band starts, or to the end. Zero where no window was added.
+        """
+        start = self.starts[self.band]
+        last = self.band + 1 == len(self.starts)
+        rows = (self.height if last else self.starts[self.band + 1]) - start
+        self.band += 1
+        scores = self.sums[:, :rows] / np.maximum(self.totals[:rows], MIN_WEIGHT / 2)
+        for array in (self.sums, self.totals):
+            kept = array.shape[-2] - rows
+            array[..., :kept, :] = array[..., rows:, :].copy()
+            array[..., kept:, :] = 0
+        return start, scores
