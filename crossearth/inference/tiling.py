@@ -94,7 +94,7 @@ def blend_weights(height: int, width: int) -> np.ndarray:
 class BandBlender:
     """Average the scores of overlapping windows, band by band.
 
-    Call `add` for every window of a band (one that is left out counts as no data there), then
+    Call `add` for every window of a band (one that is left out holds no valid pixel), then
     `finish_row`, which hands out the rows that no later band touches.
 
     Args:
@@ -118,32 +118,37 @@ class BandBlender:
         self.weights = blend_weights(high, min(tile, width))
         self.sums = np.zeros((num_classes, high, width), np.float32)
         self.totals = np.zeros((high, width), np.float32)
+        self.valid = np.zeros((high, width), bool)
 
-    def add(self, window: Window, scores: np.ndarray) -> None:
+    def add(self, window: Window, scores: np.ndarray, valid: np.ndarray) -> None:
         """Add one window of the current band.
 
         Args:
             window: One of the band's windows.
             scores: (K, window.height, window.width) float32.
+            valid: (window.height, window.width) bool, False where the raster holds no data.
         """
         columns = slice(window.col, window.col + window.width)
         self.sums[:, :, columns] += scores * self.weights
         self.totals[:, columns] += self.weights
+        self.valid[:, columns] |= valid
 
-    def finish_row(self) -> tuple[int, np.ndarray]:
+    def finish_row(self) -> tuple[int, np.ndarray, np.ndarray]:
         """Close the current band.
 
         Returns:
-            The first finished row, and the mean scores (K, rows, width) of the finished rows: up to
-            where the next band starts, or to the end. Zero where no window was added.
+            The first finished row, the mean scores (K, rows, width) of the finished rows (up to
+            where the next band starts, or to the end), and which of their pixels are valid
+            (rows, width). Scores are zero where no window was added.
         """
         start = self.starts[self.band]
         last = self.band + 1 == len(self.starts)
         rows = (self.height if last else self.starts[self.band + 1]) - start
         self.band += 1
         scores = self.sums[:, :rows] / np.maximum(self.totals[:rows], MIN_WEIGHT / 2)
-        for array in (self.sums, self.totals):
+        valid = self.valid[:rows].copy()
+        for array in (self.sums, self.totals, self.valid):
             kept = array.shape[-2] - rows
             array[..., :kept, :] = array[..., rows:, :].copy()
             array[..., kept:, :] = 0
-        return start, scores
+        return start, scores, valid

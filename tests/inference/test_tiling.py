@@ -3,7 +3,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossearth.errors import ConfigError
@@ -14,6 +14,8 @@ from crossearth.inference.tiling import (
     plan_rows,
     tile_starts,
 )
+
+law = settings(deadline=None, max_examples=50)  # a busy machine is no counterexample
 
 
 @st.composite
@@ -30,8 +32,10 @@ def blended(scores: np.ndarray, tile: int, overlap: int) -> np.ndarray:
     parts = []
     for band in plan_rows(height, width, tile, overlap):
         for w in band:
-            blender.add(w, scores[:, w.row:w.row + w.height, w.col:w.col + w.width])
-        first, rows = blender.finish_row()
+            place = np.s_[:, w.row:w.row + w.height, w.col:w.col + w.width]
+            blender.add(w, scores[place], np.ones((w.height, w.width), bool))
+        first, rows, valid = blender.finish_row()
+        assert valid.all()
         assert first == sum(part.shape[1] for part in parts)
         parts.append(rows)
     return np.concatenate(parts, axis=1)
@@ -48,6 +52,7 @@ def whole_raster_blend(tiles: dict[Window, np.ndarray], shape: tuple[int, ...]) 
     return sums / totals
 
 
+@law
 @given(tilings())
 def test_windows_cover_every_pixel_and_stay_inside(tiling):
     height, width, tile, overlap = tiling
@@ -61,6 +66,7 @@ def test_windows_cover_every_pixel_and_stay_inside(tiling):
     assert count.min() >= 1
 
 
+@law
 @given(st.integers(1, 200), st.integers(1, 50), st.data())
 def test_neighbours_share_at_least_the_overlap(length, tile, data):
     overlap = data.draw(st.integers(0, tile - 1))
@@ -69,6 +75,7 @@ def test_neighbours_share_at_least_the_overlap(length, tile, data):
     assert starts[-1] + min(tile, length) == length
 
 
+@law
 @given(tilings(), st.integers(0, 2**32 - 1))
 def test_a_pixelwise_model_gives_back_its_own_scores_everywhere(tiling, seed):
     height, width, tile, overlap = tiling
@@ -79,6 +86,7 @@ def test_a_pixelwise_model_gives_back_its_own_scores_everywhere(tiling, seed):
     np.testing.assert_allclose(result, one_hot, atol=1e-6)
 
 
+@law
 @given(tilings(), st.integers(0, 2**32 - 1))
 def test_streaming_bands_equals_blending_the_whole_raster(tiling, seed):
     height, width, tile, overlap = tiling
@@ -88,12 +96,13 @@ def test_streaming_bands_equals_blending_the_whole_raster(tiling, seed):
     blender, parts = BandBlender(2, height, width, tile, overlap), []
     for band in bands:
         for w in band:
-            blender.add(w, tiles[w])
+            blender.add(w, tiles[w], np.ones((w.height, w.width), bool))
         parts.append(blender.finish_row()[1])
     expected = whole_raster_blend(tiles, (2, height, width))
     np.testing.assert_allclose(np.concatenate(parts, axis=1), expected, atol=1e-5)
 
 
+@law
 @given(st.integers(1, 64), st.integers(1, 64))
 def test_weights_are_positive_symmetric_and_highest_in_the_middle(height, width):
     weights = blend_weights(height, width)
@@ -102,12 +111,13 @@ def test_weights_are_positive_symmetric_and_highest_in_the_middle(height, width)
     assert weights[height // 2, width // 2] == weights.max()
 
 
-def test_a_window_left_out_scores_zero():
+def test_a_window_left_out_scores_zero_and_is_not_valid():
     blender = BandBlender(2, 4, 8, 4, 0)
-    blender.add(Window(0, 0, 4, 4), np.ones((2, 4, 4), np.float32))
-    _, scores = blender.finish_row()
+    blender.add(Window(0, 0, 4, 4), np.ones((2, 4, 4), np.float32), np.eye(4, dtype=bool))
+    _, scores, valid = blender.finish_row()
     assert scores[..., :4].min() == 1
     assert scores[..., 4:].max() == 0
+    np.testing.assert_array_equal(valid, np.hstack([np.eye(4, dtype=bool), np.zeros((4, 4))]))
 
 
 @pytest.mark.parametrize(('length', 'tile', 'overlap'), [(10, 4, 4), (10, 4, -1), (10, 0, 0),
