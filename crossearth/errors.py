@@ -10,11 +10,13 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    'BundleError',
     'CheckpointError',
     'ConfigError',
     'CrossEarthError',
     'DataError',
     'MissingDependencyError',
+    'RasterError',
     'UnsafeCheckpointError',
     'WeightsNotFoundError',
     'suggest',
@@ -43,6 +45,14 @@ class UnsafeCheckpointError(CheckpointError):
 
 class WeightsNotFoundError(CrossEarthError):
     """Pre-trained weights are not on this machine."""
+
+
+class BundleError(CrossEarthError):
+    """A released model is incomplete, damaged, or described by a card that breaks its schema."""
+
+
+class RasterError(CrossEarthError):
+    """A raster cannot be read, does not fit the model, or the map cannot be written."""
 
 
 class MissingDependencyError(CrossEarthError):
