@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rasters as the network wants them: chosen bands in 0..255, and which pixels hold data.
+
+What a file means (its band order, the range of its values, what is no data) is decided once for the
+whole file, never from a tile: a tile that is normalised by its own content looks different from its
+neighbour.
+"""
+
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossearth.errors import MissingDependencyError, RasterError
+from crossearth.inference.stream import Tile
+from crossearth.inference.tiling import Window
+from crossearth.inference.writer import Grid
+
+__all__ = ['DRIVERS', 'RasterInfo', 'RasterReader', 'raster_info']
+
+# No VRT: it can name any other file or address. GDAL tries these and no other.
+DRIVERS = ('GTiff', 'PNG', 'JPEG', 'JP2OpenJPEG')
+REMOTE = ('http://', 'https://', 's3://', 'gs://', 'az://')
+METRES_PER_DEGREE = 111_320.0
+
+
+@dataclass(frozen=True)
+class RasterInfo:
+    """What a raster says about itself.
+
+    Args:
+        path: File or address.
+        grid: Size and georeferencing.
+        driver: GDAL's name of the format.
+        count: Number of bands, without one of opacity.
+        dtype: Type of the values.
+        nodata: Value of pixels without data, or None.
+        mask: What else marks pixels without data: `alpha`, `mask` or nothing.
+        gsd_m: Side of a pixel on the ground in metres, at the centre of the raster, or None.
+        warnings: What a user should know, in whole sentences.
+    """
+
+    path: str
+    grid: Grid
+    driver: str
+    count: int
+    dtype: str
+    nodata: float | None
+    mask: str
+    gsd_m: float | None
+    warnings: tuple[str, ...]
+
+
+def raster_info(path: str | Path, *, remote: bool = False) -> RasterInfo:
+    """Describe a raster from its header.
+
+    Args:
+        path: A file, or with `remote` an address that GDAL reads (https://, s3://, gs://, az://).
+        remote: Allow addresses.
+
+    Raises:
+        RasterError: It is no raster of an allowed format.
+        MissingDependencyError: rasterio is not installed.
+    """
+    with _open(path, remote) as file:
+        warnings = []
+        crs, transform, gcps = file.crs, file.transform, ()
+        if file.gcps[0] and transform.is_identity:
+            (gcps, crs), transform = file.gcps, None
+            warnings.append('It is placed by ground control points only; the map keeps them.')
+        elif transform.is_identity:
+            transform = None
+            warnings.append('It has no georeferencing: the map is in pixels.')
+        elif crs is None:
+            warnings.append('It names no coordinate system: the map has none either.')
+        alpha = 'alpha' in [color.name for color in file.colorinterp]
+        masked = any(flag.name == 'per_dataset' for flags in file.mask_flag_enums for flag in flags)
+        return RasterInfo(
+            path=str(path),
+            grid=Grid(file.height, file.width, crs, transform, tuple(gcps),
+                      file.tags().get('AREA_OR_POINT')),
+            driver=file.driver, count=file.count - alpha, dtype=file.dtypes[0],
+            nodata=file.nodata, mask='alpha' if alpha else 'mask' if masked else '',
+            gsd_m=_gsd(crs, _placed(transform, gcps), file.height, file.width),
+            warnings=tuple(warnings))
+
+
+class RasterReader:
+    """Read windows of one raster, from any number of threads and processes.
+
+    Args:
+        path: As of `raster_info`.
+        bands: Numbers of the bands, from 1, in the model's order; None takes the file's where it
+            has as many as the model.
+        expected: Names of the model's bands.
+        scale: Lowest and highest value of the file's data, which become 0 and 255; None takes 8-bit
+            values as they are.
+        gsd_m: Resample to this pixel size in metres; None keeps the file's pixels.
+        aoi: GeoJSON-like geometries in the raster's coordinates; pixels outside count as no data.
+        on_bad_tile: `fail`, or `nodata` to go on without a window that cannot be read.
+        remote: Allow addresses.
+
+    Raises:
+        RasterError: The file does not fit the model, and which argument mends it.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        bands: Sequence[int] | None = None,
+        expected: Sequence[str] = ('R', 'G', 'B'),
+        scale: tuple[float, float] | None = None,
+        gsd_m: float | None = None,
+        aoi: Sequence[Mapping[str, Any]] | None = None,
+        on_bad_tile: str = 'fail',
+        remote: bool = False,
+    ) -> None:
+        self.info = raster_info(path, remote=remote)
+        self.bands = _chosen_bands(self.info, bands, expected)
+        self.scale = _chosen_scale(self.info, scale)
+        self.grid, self.factor = _resampled(self.info, gsd_m)
+        self.height, self.width = self.grid.height, self.grid.width
+        self.aoi = tuple(aoi) if aoi is not None else None
+        self.on_bad_tile = on_bad_tile
+        self.remote = remote
+        self.bad_tiles: list[str] = []
+        self._local = threading.local()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the open file out: another process opens its own."""
+        return {key: value for key, value in self.__dict__.items() if key != '_local'}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore everything but the open file."""
+        self.__dict__.update(state)
+        self._local = threading.local()
+
+    def preflight(self) -> None:
+        """Read the last block: GDAL opens a truncated file without complaint.
+
+        Raises:
+            RasterError: It cannot be read.
+        """
+        size = min(self.height, self.width, 16)
+        self._read(Window(self.height - size, self.width - size, size, size))
+
+    def read(self, window: Window) -> Tile:
+        """Read one window of the grid.
+
+        Returns:
+            The chosen bands in 0..255, float32, or uint8 where the file's values are taken as they
+            are; without data they are 0.
+
+        Raises:
+            RasterError: The window cannot be read, and `on_bad_tile` is `fail`.
+        """
+        shape = window.height, window.width
+        inside = self._inside_aoi(window)
+        nothing = Tile(np.zeros((len(self.bands), *shape), np.uint8), np.zeros(shape, bool))
+        if inside is not None and not inside.any():
+            return nothing
+        try:
+            tile = self._read(window)
+        except RasterError as error:
+            if self.on_bad_tile == 'fail':
+                raise
+            self.bad_tiles.append(str(error))
+            return nothing
+        return tile if inside is None else Tile(tile.image, tile.valid & inside)
+
+    def _read(self, window: Window) -> Tile:
+        from rasterio.enums import Resampling
+        from rasterio.errors import RasterioError
+
+        fy, fx = self.factor
+        place = (window.col / fx, window.row / fy, window.width / fx, window.height / fy)
+        shape = window.height, window.width
+        smooth = Resampling.average if fx < 1 else Resampling.bilinear
+        try:
+            file, place = self._file(), _exact(place)
+            values = file.read(self.bands, window=place, out_shape=(len(self.bands), *shape),
+                               resampling=Resampling.nearest if fx == fy == 1 else smooth)
+            valid = file.dataset_mask(window=place, out_shape=shape) > 0
+        except (RasterioError, OSError, ValueError) as error:
+            raise self._failure(window, error) from error
+        if values.dtype.kind in 'fc':
+            finite = np.isfinite(values)
+            valid &= finite.all(0)
+            values = np.where(finite, values, 0)
+        if self.scale is not None:
+            low, high = self.scale
+            values = (values.astype(np.float32) - low) * np.float32(255 / (high - low))
+            values = np.clip(values, 0, 255)
+        return Tile(np.where(valid, values, 0).astype(values.dtype), valid)
+
+    def _file(self) -> Any:
+        """The open file of this thread."""
+        if getattr(self._local, 'file', None) is None:
+            self._local.file = _open(self.info.path, self.remote)
+        return self._local.file
+
+    def _inside_aoi(self, window: Window) -> np.ndarray | None:
+        if self.aoi is None:
+            return None
+        from rasterio.features import geometry_mask
+        from rasterio.transform import Affine
+
+        if not self.aoi:
+            return np.zeros((window.height, window.width), bool)
+        shift = Affine.translation(window.col, window.row)
+        inside: np.ndarray = geometry_mask(
+            self.aoi, (window.height, window.width), (self.grid.transform or Affine.identity())
+            * shift, invert=True)
+        return inside
+
+    def _failure(self, window: Window, error: Exception) -> RasterError:
+        cause = error.__cause__ or error
+        return RasterError(
+            f'{self.info.path}: rows {window.row} to {window.row + window.height - 1}, columns '
+            f'{window.col} to {window.col + window.width - 1} of the bands {list(self.bands)} '
+            f'cannot be read ({cause}). The file is truncated or damaged: copy it again, or give '
+            '--on-bad-tile nodata to leave such places empty.')
+
+
+def _open(path: str | Path, remote: bool = False) -> Any:
+    """Open a raster of an allowed format, without GDAL's search for files beside it."""
+    try:
+        import rasterio
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            "reading rasters needs rasterio. Run: pip install 'crossearth[geo]'.") from error
+    name = str(path)
+    if not (remote and name.startswith(REMOTE)) and not Path(path).is_file():
+        raise RasterError(f'There is no raster {name}. Correct the path.')
+    import warnings
+
+    errors = []
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)
+        for driver in DRIVERS:  # rasterio takes one at a time, and without one GDAL tries them all
+            try:
+                return rasterio.open(path, driver=driver, sharing=False)
+            except rasterio.errors.RasterioError as error:
+                errors.append(error)
+    raise RasterError(
+        f'{name} cannot be opened as a raster: {errors[0].__cause__ or errors[0]}. Formats that '
+        f'are read: {", ".join(DRIVERS)}.') from errors[0]
+
+
+def _exact(place: tuple[float, float, float, float]) -> Any:
+    """A window of rasterio, whole numbers where they are whole: fractions are resampled."""
+    from rasterio.windows import Window as RasterWindow
+
+    return RasterWindow(*(round(side) if abs(side - round(side)) < 1e-9 else side
+                          for side in place))
+
+
+def _placed(transform: Any, gcps: Sequence[Any]) -> Any:
+    if transform is None and gcps:
+        from rasterio.transform import from_gcps
+
+        return from_gcps(list(gcps))
+    return transform
+
+
+def _gsd(crs: Any, transform: Any, height: int, width: int) -> float | None:
+    """Square root of a pixel's area on the ground; degrees are taken at the centre latitude."""
+    if crs is None or transform is None:
+        return None
+    area = abs(transform.determinant)
+    if crs.is_geographic:
+        latitude = (transform * (width / 2, height / 2))[1]
+        return math.sqrt(area * math.cos(math.radians(latitude))) * METRES_PER_DEGREE
+    return math.sqrt(area) * float(crs.linear_units_factor[1])
+
+
+def _chosen_bands(
+    info: RasterInfo, bands: Sequence[int] | None, expected: Sequence[str]
+) -> tuple[int, ...]:
+    wanted = f'The model expects {len(expected)} bands ({", ".join(expected)})'
+    has = f'{info.path} has {info.count} of type {info.dtype}'
+    if bands is None:
+        if info.count != len(expected):
+            example = ','.join(str(n + 1) for n in range(len(expected)))
+            raise RasterError(f'{wanted}, but {has}. Say which to take, in this order, e.g. '
+                              f'--bands {example}.')
+        return tuple(range(1, info.count + 1))
+    if len(bands) != len(expected):
+        raise RasterError(f'{wanted}, but --bands names {len(bands)}: {list(bands)}.')
+    if wrong := [band for band in bands if not 1 <= band <= info.count]:
+        raise RasterError(f'--bands names {wrong}, but {has}. Count from 1.')
+    return tuple(bands)
+
+
+def _chosen_scale(
+    info: RasterInfo, scale: tuple[float, float] | None
+) -> tuple[float, float] | None:
+    if scale is None and info.dtype != 'uint8':
+        raise RasterError(
+            f'{info.path} holds {info.dtype} values, and the model was trained on 0 to 255. Say '
+            'which values become 0 and 255, the same for all scenes of a sensor, e.g. --scale '
+            '0,3000 for reflectances times 10,000.')
+    if scale is not None and not (all(map(math.isfinite, scale)) and scale[0] < scale[1]):
+        raise RasterError(f'--scale {scale[0]},{scale[1]} is no range: the first value must be '
+                          'below the second.')
+    return scale
+
+
+def _resampled(info: RasterInfo, gsd_m: float | None) -> tuple[Grid, tuple[float, float]]:
+    """The grid at another pixel size, and its size divided by the file's (rows, columns)."""
+    grid = info.grid
+    if gsd_m is None:
+        return grid, (1.0, 1.0)
+    if info.gsd_m is None:
+        raise RasterError(f'{info.path} does not say how large its pixels are, so it cannot be '
+                          f'resampled to {gsd_m:g} m. Leave --gsd out, or georeference it.')
+    if not (gsd_m > 0 and math.isfinite(gsd_m)):
+        raise RasterError(f'--gsd {gsd_m} is no pixel size in metres.')
+    factor = info.gsd_m / gsd_m
+    height, width = (max(1, round(side * factor)) for side in (grid.height, grid.width))
+    fy, fx = height / grid.height, width / grid.width
+    transform, gcps = grid.transform, grid.gcps
+    if transform is not None:
+        transform = transform * transform.scale(1 / fx, 1 / fy)
+    if gcps:
+        from rasterio.control import GroundControlPoint
+
+        gcps = tuple(GroundControlPoint(p.row * fy, p.col * fx, p.x, p.y, p.z) for p in gcps)
+    return Grid(height, width, grid.crs, transform, gcps, grid.area_or_point), (fy, fx)
