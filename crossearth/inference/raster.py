@@ -140,6 +140,22 @@ class RasterReader:
         self.__dict__.update(state)
         self._local = threading.local()
 
+    def row_areas(self, first: int, count: int) -> np.ndarray | None:
+        """Area of a pixel on the ground in each of `count` rows, in square metres.
+
+        Pixels of a geographic grid shrink towards the poles; each row is taken at the latitude of
+        its middle column. None where the raster does not say how large its pixels are.
+        """
+        transform = _placed(self.grid.transform, self.grid.gcps)
+        if self.grid.crs is None or transform is None:
+            return None
+        area = abs(transform.determinant)
+        if not self.grid.crs.is_geographic:
+            return np.full(count, area * float(self.grid.crs.linear_units_factor[1])**2)
+        _, latitudes = transform * (
+            np.full(count, self.width / 2), first + np.arange(count) + 0.5)
+        return area * METRES_PER_DEGREE**2 * np.cos(np.radians(latitudes))
+
     def preflight(self) -> None:
         """Read the last block: GDAL opens a truncated file without complaint.
 
