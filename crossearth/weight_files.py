@@ -26,6 +26,7 @@ __all__ = [
     'import_onnx',
     'save_tensors',
     'search_folders',
+    'write_atomically',
 ]
 
 
@@ -115,3 +116,14 @@ def save_tensors(
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> Path:
+    """Write a small file, whole or not at all."""
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
