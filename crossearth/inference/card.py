@@ -23,7 +23,8 @@ FORMAT, VERSION = 'crossearth-bundle', 1
 MAX_CARD_BYTES = 4_000_000
 # What would make a module read another file, or an address, while it is built.
 FORBIDDEN_KEYS = ('init_cfg', 'pretrained', 'checkpoint', '_scope_', '_delete_')
-MODULES = ('crossearth.models.', 'mmseg.models.')
+# the last two hold plain layers, which a config names in `norm_cfg`, `act_cfg` and `conv_cfg`
+MODULES = ('crossearth.models.', 'mmseg.models.', 'mmcv.cnn.', 'torch.nn.modules.')
 OUTPUTS = ('scores', 'logits')
 
 
@@ -36,6 +37,7 @@ class Card:
         classes: Names of the classes.
         palette: Their colours, (r, g, b) in 0..255.
         crop: Side of a tile (rows, columns) in px, as in training.
+        overlap: Least overlap of tiles in px, as in testing; None takes a quarter of the tile.
         bands: Names of the input bands, in order.
         mean: Mean of each band in 0..255.
         std: Standard deviation of each band.
@@ -53,6 +55,7 @@ class Card:
     classes: Sequence[str]
     palette: Sequence[Sequence[int]]
     crop: Sequence[int]
+    overlap: int | None = None
     bands: Sequence[str] = ('R', 'G', 'B')
     mean: Sequence[float] = (123.675, 116.28, 103.53)
     std: Sequence[float] = (58.395, 57.12, 57.375)
@@ -145,6 +148,9 @@ def _checks(card: Card) -> dict[str, tuple[bool, str]]:
             for color in card.palette), 'one [r, g, b] in 0..255 for each class'),
         'crop': (_all(card.crop, int) and len(card.crop) == 2
                  and all(16 <= side <= 8192 for side in card.crop), '[rows, columns] in px'),
+        'overlap': (card.overlap is None or (_all([card.overlap], int) and _all(card.crop, int)
+                                             and 0 <= card.overlap < min(card.crop, default=0)),
+                    'a number of px below the crop, or null'),
         'bands': (_all(card.bands, str) and bands >= 1, 'a list of names'),
         'mean': (_numbers(card.mean) and len(card.mean) == bands, 'one number for each band'),
         'std': (_numbers(card.std) and len(card.std) == bands and all(s > 0 for s in card.std),
@@ -183,7 +189,7 @@ def _check_model(node: Any, where: str) -> None:
 
 
 def check_types(node: Any, get: Any, where: str = 'model') -> None:
-    """Refuse types that are no modules of crossearth or MMSegmentation.
+    """Refuse types that are no modules of crossearth, MMSegmentation, MMCV or torch.
 
     Args:
         node: A model of a card.

@@ -1,27 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """One raster -> its map: the plan, the run and the report."""
 
+import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from crossearth import __version__
 from crossearth.errors import RasterError
+from crossearth.inference.journal import Journal, fingerprint
 from crossearth.inference.predictor import OutOfTileMemoryError, Predictor
-from crossearth.inference.raster import RasterReader
+from crossearth.inference.raster import RasterReader, open_raster
 from crossearth.inference.stream import NO_DATA, Rows, predict_rows
-from crossearth.inference.tiling import plan_rows
-from crossearth.inference.writer import RasterWriter, write_style
+from crossearth.inference.tiling import PIECE, plan_rows
+from crossearth.inference.writer import BLOCK, RasterWriter, write_style
 
 __all__ = ['MIN_TILE', 'Plan', 'PredictOptions', 'PredictionReport', 'plan', 'predict_raster']
 
 MIN_TILE = 64  # px, the floor of the ladder when memory runs out
+CACHE = 64_000_000  # bytes, of GDAL's decoded blocks
 PERCENT = 100  # confidence and scores are stored as whole percents
 
 
@@ -38,6 +42,7 @@ class PredictOptions:
         overwrite: Replace existing files.
         confidence: File for the winner's share of the scores, in percent.
         scores: File for the share of every class, in percent, one band for each.
+        resume: Keep finished rows beside the map, and go on from those of an interrupted run.
         tags: Text to keep in the map.
     """
 
@@ -49,6 +54,7 @@ class PredictOptions:
     overwrite: bool = False
     confidence: str | Path | None = None
     scores: str | Path | None = None
+    resume: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -116,17 +122,20 @@ def plan(
     """
     high, wide = min(options.tile, reader.height), min(options.tile, reader.width)
     bands = plan_rows(reader.height, reader.width, options.tile, options.shared)
-    # sums, their mean and the weights of a band; tiles read ahead; rows waiting for their block
-    scores = 4 * (2 * num_classes + 2) * high * reader.width
+    # sums and weights of a band; three pieces of finished rows and what is made of them; tiles read
+    # ahead; rows waiting for their block; blocks that GDAL keeps
+    scores = 4 * (num_classes + 2) * high * reader.width
+    pieces = 4 * (3 * num_classes + 8) * PIECE * reader.width
     tiles = 4 * 3 * (3 * options.batch + options.workers) * high * wide
     files = 1 + bool(options.confidence) + num_classes * bool(options.scores)
-    pixels = reader.height * reader.width
+    # a COG is a copy of the plain file, and overviews add a third; finished rows are kept besides
+    copies = (2.4 if options.cog else 1) + options.resume
     folder = next(p for p in Path(output).absolute().parents if p.is_dir())
     return Plan(
         tiles=sum(len(band) for band in bands),
-        memory_bytes=scores + tiles + 2 * files * 512 * reader.width,
-        # a COG is a copy of the plain file, and overviews add a third
-        disk_bytes=int(files * pixels * (2.4 if options.cog else 1)),
+        memory_bytes=scores + pieces + tiles + 2 * files * BLOCK * reader.width
+        + _cache_bytes(reader, options),
+        disk_bytes=int(files * reader.height * reader.width * copies),
         free_bytes=shutil.disk_usage(folder).free)
 
 
@@ -164,12 +173,22 @@ def predict_raster(
     options = options or PredictOptions()
     warnings = list(reader.info.warnings)
     reader.preflight()
+    journal = None
+    if options.resume:
+        journal = Journal(Path(output), fingerprint(_facts(reader, predictor, options)))
+        if tiling := journal.tiling():  # smaller than asked for, when memory ran out
+            options = replace(options, tile=tiling[0], overlap=tiling[1])
+        else:
+            journal.start(options.tile, options.shared)
     while True:
         try:
-            tally = _run(reader, predictor, Path(output), classes, palette, options, progress)
+            tally = _run(
+                reader, predictor, Path(output), classes, palette, options, journal, progress)
             break
         except OutOfTileMemoryError:
             options = _smaller(options, reader)
+            if journal:
+                journal.start(options.tile, options.shared)
             warnings.append(f'The memory is too small for such tiles: started again with tiles of '
                             f'{options.tile} px.')
             if warn:
@@ -179,7 +198,8 @@ def predict_raster(
         if path := getattr(options, kind):
             outputs[kind] = str(path)
     return PredictionReport(
-        outputs=outputs, tiles=tally.tiles, tile=options.tile, bad_tiles=tuple(reader.bad_tiles),
+        outputs=outputs, tiles=tally.tiles, tile=options.tile,
+        bad_tiles=tuple(dict.fromkeys(reader.bad_tiles)),
         seconds=time.perf_counter() - started,
         pixels=dict(zip((*classes, 'no data'), map(int, tally.pixels), strict=True)),
         square_metres=None if tally.areas is None else dict(
@@ -196,18 +216,37 @@ class _Tally:
         self.pixels = np.zeros(num_classes + 1, np.int64)
         self.areas = None if reader.row_areas(0, 1) is None else np.zeros(num_classes)
 
-    def add(self, part: Rows) -> None:
+    def add(self, first: int, label: np.ndarray) -> None:
         """Count finished rows."""
         classes = len(self.pixels) - 1
         # one histogram for each row: the area of a pixel depends on its row
-        shifted = part.label + (NO_DATA + 1) * np.arange(len(part.label))[:, None]
-        counts = np.bincount(shifted.ravel(), minlength=(NO_DATA + 1) * len(part.label))
+        shifted = label + (NO_DATA + 1) * np.arange(len(label))[:, None]
+        counts = np.bincount(shifted.ravel(), minlength=(NO_DATA + 1) * len(label))
         counts = counts.reshape(-1, NO_DATA + 1)
         self.pixels[:-1] += counts[:, :classes].sum(0)
         self.pixels[-1] += counts[:, NO_DATA].sum()
-        areas = self.reader.row_areas(part.first, len(counts))
+        areas = self.reader.row_areas(first, len(counts))
         if self.areas is not None and areas is not None:
             self.areas += areas @ counts[:, :classes]
+
+
+def _facts(
+    reader: RasterReader, predictor: Predictor, options: PredictOptions
+) -> dict[str, Any]:
+    """Whatever decides the bytes of a map."""
+    path = Path(reader.info.path)
+    stat = path.stat() if path.is_file() else None
+    scorer = predictor.scorer
+    return {
+        'version': __version__,
+        'source': [str(path.absolute()) if stat else reader.info.path,
+                   stat and stat.st_size, stat and stat.st_mtime_ns],
+        'reader': [reader.bands, reader.scale, asdict(reader.grid), reader.aoi,
+                   reader.on_bad_tile],
+        'model': [getattr(predictor.card, 'sha256', None), predictor.tta, type(scorer).__name__,
+                  getattr(scorer, 'amp', None), getattr(scorer, 'device', None)],
+        'options': [options.tile, options.shared, options.batch, bool(options.confidence),
+                    bool(options.scores)]}
 
 
 def _run(
@@ -217,11 +256,13 @@ def _run(
     classes: Sequence[str],
     palette: Sequence[Sequence[int]],
     options: PredictOptions,
+    journal: Journal | None,
     progress: Callable[[int, int], None] | None,
 ) -> _Tally:
     """Predict and write."""
     tally = _Tally(reader, len(classes))
     reader.bad_tiles.clear()
+    start = 0
 
     def count(done: int, total: int) -> None:
         tally.tiles = done
@@ -229,20 +270,54 @@ def _run(
             progress(done, total)
 
     with ExitStack() as stack:
-        map_file, *others = _writers(reader, output, classes, palette, options)
-        map_writer = stack.enter_context(map_file)
-        writers = [(stack.enter_context(writer), values) for writer, values in others]
-        rows = predict_rows(reader, predictor, options.tile, options.shared, batch=options.batch,
-                            workers=options.workers, progress=count)
+        stack.enter_context(_gdal_cache(reader, options))
+        # the map is entered last and named last: where it is, the others are too
+        writers = {kind: stack.enter_context(writer) for kind, writer in reversed(
+            _writers(reader, output, classes, palette, options).items())}
 
-        def write(part: Rows) -> None:
-            map_writer.write(part.first, part.label)
-            for writer, values in writers:
-                writer.write(part.first, values(part))
-            tally.add(part)
+        def write(first: int, planes: Mapping[str, np.ndarray]) -> None:
+            for kind, writer in writers.items():
+                writer.write(first, planes[kind])
+            tally.add(first, planes['map'][0])
 
-        _consume(rows, write)
+        def keep(part: Rows) -> None:
+            planes = _planes(part, writers)
+            if journal:
+                journal.append(part.first, planes, reader.bad_tiles)
+            write(part.first, planes)
+
+        for first, planes, bad_tiles in journal.parts() if journal else ():
+            write(first, planes)
+            reader.bad_tiles[:] = bad_tiles
+            start = first + planes['map'].shape[1]
+        _consume(predict_rows(
+            reader, predictor, options.tile, options.shared, batch=options.batch,
+            workers=options.workers, first_row=start, progress=count), keep)
+    if journal:
+        journal.remove()
     return tally
+
+
+def _cache_bytes(reader: RasterReader, options: PredictOptions) -> int:
+    """Memory for GDAL's decoded blocks; its own choice is a share of the machine's.
+
+    Of a file that is stored in strips as wide as itself, every tile of a band reads the same ones.
+    """
+    with open_raster(reader.info.path, reader.remote) as file:
+        width, size = file.width, np.dtype(file.dtypes[0]).itemsize
+        if file.block_shapes[0][1] < width:
+            return CACHE
+        rows = min(options.tile / reader.factor[0], file.height)
+    return CACHE + int((options.workers + 1) * rows * width * file.count * size)
+
+
+def _gdal_cache(reader: RasterReader, options: PredictOptions) -> Any:
+    """Set the size of GDAL's cache, unless the user did."""
+    import rasterio
+
+    if 'GDAL_CACHEMAX' in os.environ:
+        return nullcontext()
+    return rasterio.Env(GDAL_CACHEMAX=_cache_bytes(reader, options))
 
 
 def _writers(
@@ -251,28 +326,33 @@ def _writers(
     classes: Sequence[str],
     palette: Sequence[Sequence[int]],
     options: PredictOptions,
-) -> list[Any]:
-    """The map's writer, and pairs of a writer and what it writes of finished rows."""
+) -> dict[str, RasterWriter]:
+    """The writer of each kind of output."""
     tags = {'classes': ', '.join(f'{n}={name}' for n, name in enumerate(classes)), **options.tags}
     common: dict[str, Any] = {'cog': options.cog, 'overwrite': options.overwrite, 'tags': tags}
-    writers: list[Any] = [RasterWriter(output, reader.grid, colors=palette, **common)]
+    writers = {'map': RasterWriter(output, reader.grid, colors=palette, **common)}
     if options.confidence:
-        writers.append((RasterWriter(options.confidence, reader.grid,
-                                     bands=['confidence, %'], **common), _confidence))
+        writers['confidence'] = RasterWriter(
+            options.confidence, reader.grid, bands=['confidence, %'], **common)
     if options.scores:
-        writers.append((RasterWriter(options.scores, reader.grid,
-                                     bands=[f'{name}, %' for name in classes], **common), _shares))
+        writers['scores'] = RasterWriter(
+            options.scores, reader.grid, bands=[f'{name}, %' for name in classes], **common)
     return writers
 
 
-def _confidence(rows: Rows) -> np.ndarray:
-    return np.where(rows.label == NO_DATA, NO_DATA,
-                    np.rint(rows.confidence() * PERCENT)).astype(np.uint8)
+def _planes(rows: Rows, kinds: Container[str]) -> dict[str, np.ndarray]:
+    """What is written of finished rows, (bands, rows, width) uint8 by kind of output."""
+    planes = {'map': rows.label[None]}
+    if 'confidence' in kinds:
+        planes['confidence'] = _percent(rows.confidence()[None], rows.label)
+    if 'scores' in kinds:
+        shares = rows.scores / np.maximum(rows.scores.sum(0), 1e-12)
+        planes['scores'] = _percent(shares, rows.label)
+    return planes
 
 
-def _shares(rows: Rows) -> np.ndarray:
-    shares = rows.scores / np.maximum(rows.scores.sum(0), 1e-12)
-    return np.where(rows.label == NO_DATA, NO_DATA, np.rint(shares * PERCENT)).astype(np.uint8)
+def _percent(shares: np.ndarray, label: np.ndarray) -> np.ndarray:
+    return np.where(label == NO_DATA, NO_DATA, np.rint(shares * PERCENT)).astype(np.uint8)
 
 
 def _consume(rows: Iterator[Rows], write: Callable[[Rows], None]) -> None:

@@ -26,7 +26,7 @@ class Predictor:
 
     Args:
         scorer: Images (N, C, h, w) float32 in 0..255, h and w multiples of 32 -> scores
-            (N, K, h, w) float32, none below 0.
+            (N, K, h, w) float32, none below 0. With an attribute `size`, (h, w) is always that.
         num_classes: K.
         card: What is known about the model; None for a bare scorer.
         tta: `d4` averages the scores over the eight flips and quarter turns; `none` does not.
@@ -57,8 +57,10 @@ class Predictor:
 
         Raises:
             OutOfTileMemoryError: One image alone is too large for the device.
+            ConfigError: The images are larger than the one size that the scorer takes.
         """
-        padded = _pad(images.astype(np.float32, copy=False))
+        size = getattr(self.scorer, 'size', None) or _size(images.shape[-2:])
+        padded = _pad(images.astype(np.float32, copy=False), size)
         scores = self._average(padded) if self.tta == 'd4' else self._score(padded)
         return scores[..., :images.shape[-2], :images.shape[-1]]
 
@@ -91,9 +93,18 @@ class Predictor:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _pad(images: np.ndarray) -> np.ndarray:
-    """Repeat the last row and column up to the next size that the network takes."""
-    missing = [max(-side % MULTIPLE, 2 * MULTIPLE - side) for side in images.shape[-2:]]
+def _size(shape: tuple[int, ...]) -> tuple[int, int]:
+    """The next size that a network of any size takes."""
+    height, width = (max(-(-side // MULTIPLE), 2) * MULTIPLE for side in shape)
+    return height, width
+
+
+def _pad(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Repeat the last row and column up to a size."""
+    missing = [wanted - side for wanted, side in zip(size, images.shape[-2:], strict=True)]
+    if min(missing) < 0:
+        raise ConfigError(f'The exported model takes tiles of {size[0]} x {size[1]} px and no '
+                          f'larger ones. Give --tile {min(size)}, or use --runtime torch.')
     if not any(missing):
         return images
     return np.pad(images, [(0, 0), (0, 0), *((0, amount) for amount in missing)], mode='edge')

@@ -8,7 +8,7 @@ neighbour.
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from crossearth.inference.stream import Tile
 from crossearth.inference.tiling import Window
 from crossearth.inference.writer import Grid
 
-__all__ = ['DRIVERS', 'RasterInfo', 'RasterReader', 'raster_info']
+__all__ = ['DRIVERS', 'REMOTE', 'RasterInfo', 'RasterReader', 'open_raster', 'raster_info']
 
 # No VRT: it can name any other file or address. GDAL tries these and no other.
 DRIVERS = ('GTiff', 'PNG', 'JPEG', 'JP2OpenJPEG')
@@ -42,6 +42,7 @@ class RasterInfo:
         mask: What else marks pixels without data: `alpha`, `mask` or nothing.
         gsd_m: Side of a pixel on the ground in metres, at the centre of the raster, or None.
         warnings: What a user should know, in whole sentences.
+        band_names: Descriptions of the bands, or what colour they are said to show.
     """
 
     path: str
@@ -53,6 +54,7 @@ class RasterInfo:
     mask: str
     gsd_m: float | None
     warnings: tuple[str, ...]
+    band_names: tuple[str, ...] = ()
 
 
 def raster_info(path: str | Path, *, remote: bool = False) -> RasterInfo:
@@ -66,7 +68,7 @@ def raster_info(path: str | Path, *, remote: bool = False) -> RasterInfo:
         RasterError: It is no raster of an allowed format.
         MissingDependencyError: rasterio is not installed.
     """
-    with _open(path, remote) as file:
+    with open_raster(path, remote) as file:
         warnings = []
         crs, transform, gcps = file.crs, file.transform, ()
         if file.gcps[0] and transform.is_identity:
@@ -77,7 +79,8 @@ def raster_info(path: str | Path, *, remote: bool = False) -> RasterInfo:
             warnings.append('It has no georeferencing: the map is in pixels.')
         elif crs is None:
             warnings.append('It names no coordinate system: the map has none either.')
-        alpha = 'alpha' in [color.name for color in file.colorinterp]
+        colors = [color.name for color in file.colorinterp]
+        alpha = 'alpha' in colors
         masked = any(flag.name == 'per_dataset' for flags in file.mask_flag_enums for flag in flags)
         return RasterInfo(
             path=str(path),
@@ -86,7 +89,8 @@ def raster_info(path: str | Path, *, remote: bool = False) -> RasterInfo:
             driver=file.driver, count=file.count - alpha, dtype=file.dtypes[0],
             nodata=file.nodata, mask='alpha' if alpha else 'mask' if masked else '',
             gsd_m=_gsd(crs, _placed(transform, gcps), file.height, file.width),
-            warnings=tuple(warnings))
+            warnings=tuple(warnings), band_names=tuple(
+                text or color for text, color in zip(file.descriptions, colors, strict=True)))
 
 
 class RasterReader:
@@ -100,7 +104,8 @@ class RasterReader:
         scale: Lowest and highest value of the file's data, which become 0 and 255; None takes 8-bit
             values as they are.
         gsd_m: Resample to this pixel size in metres; None keeps the file's pixels.
-        aoi: GeoJSON-like geometries in the raster's coordinates; pixels outside count as no data.
+        aoi: GeoJSON-like geometries in the raster's coordinates. The grid is cut to their bounds,
+            and pixels outside count as no data.
         on_bad_tile: `fail`, or `nodata` to go on without a window that cannot be read.
         remote: Allow addresses.
 
@@ -124,8 +129,11 @@ class RasterReader:
         self.bands = _chosen_bands(self.info, bands, expected)
         self.scale = _chosen_scale(self.info, scale)
         self.grid, self.factor = _resampled(self.info, gsd_m)
-        self.height, self.width = self.grid.height, self.grid.width
+        self.offset = (0, 0)
         self.aoi = tuple(aoi) if aoi is not None else None
+        if self.aoi is not None:
+            self.grid, self.offset = _cut(self.grid, self.aoi, self.info.path)
+        self.height, self.width = self.grid.height, self.grid.width
         self.on_bad_tile = on_bad_tile
         self.remote = remote
         self.bad_tiles: list[str] = []
@@ -194,7 +202,8 @@ class RasterReader:
         from rasterio.errors import RasterioError
 
         fy, fx = self.factor
-        place = (window.col / fx, window.row / fy, window.width / fx, window.height / fy)
+        row, col = window.row + self.offset[0], window.col + self.offset[1]
+        place = (col / fx, row / fy, window.width / fx, window.height / fy)
         shape = window.height, window.width
         smooth = Resampling.average if fx < 1 else Resampling.bilinear
         try:
@@ -212,12 +221,14 @@ class RasterReader:
             low, high = self.scale
             values = (values.astype(np.float32) - low) * np.float32(255 / (high - low))
             values = np.clip(values, 0, 255)
-        return Tile(np.where(valid, values, 0).astype(values.dtype), valid)
+        if not valid.all():
+            values = np.where(valid, values, 0).astype(values.dtype)
+        return Tile(values, valid)
 
     def _file(self) -> Any:
         """The open file of this thread."""
         if getattr(self._local, 'file', None) is None:
-            self._local.file = _open(self.info.path, self.remote)
+            self._local.file = open_raster(self.info.path, self.remote)
         return self._local.file
 
     def _inside_aoi(self, window: Window) -> np.ndarray | None:
@@ -226,12 +237,10 @@ class RasterReader:
         from rasterio.features import geometry_mask
         from rasterio.transform import Affine
 
-        if not self.aoi:
-            return np.zeros((window.height, window.width), bool)
         shift = Affine.translation(window.col, window.row)
         inside: np.ndarray = geometry_mask(
-            self.aoi, (window.height, window.width), (self.grid.transform or Affine.identity())
-            * shift, invert=True)
+            self.aoi, (window.height, window.width),
+            _placed(self.grid.transform, self.grid.gcps) * shift, invert=True)
         return inside
 
     def _failure(self, window: Window, error: Exception) -> RasterError:
@@ -243,8 +252,17 @@ class RasterReader:
             '--on-bad-tile nodata to leave such places empty.')
 
 
-def _open(path: str | Path, remote: bool = False) -> Any:
-    """Open a raster of an allowed format, without GDAL's search for files beside it."""
+def open_raster(path: str | Path, remote: bool = False) -> Any:
+    """Open a raster of an allowed format with rasterio.
+
+    Args:
+        path: As of `raster_info`.
+        remote: As of `raster_info`.
+
+    Raises:
+        RasterError: It is no raster of an allowed format.
+        MissingDependencyError: rasterio is not installed.
+    """
     try:
         import rasterio
     except ModuleNotFoundError as error:
@@ -274,6 +292,41 @@ def _exact(place: tuple[float, float, float, float]) -> Any:
 
     return RasterWindow(*(round(side) if abs(side - round(side)) < 1e-9 else side
                           for side in place))
+
+
+def _cut(
+    grid: Grid, aoi: Sequence[Mapping[str, Any]], path: str
+) -> tuple[Grid, tuple[int, int]]:
+    """The part of a grid that holds the geometries, and its first row and column."""
+    from rasterio.features import bounds
+
+    transform = _placed(grid.transform, grid.gcps)
+    if transform is None:
+        raise RasterError(f'{path} has no georeferencing, so no area of interest can be found in '
+                          'it. Leave --aoi out, or georeference it.')
+    boxes = np.array([bounds(shape, transform=~transform) for shape in aoi]).reshape(-1, 4)
+    sides = []
+    for axis, length in ((1, grid.height), (0, grid.width)):
+        ends = boxes[:, [axis, axis + 2]]
+        # rounding in the coordinates adds no row
+        first = max(0, math.floor(ends.min(initial=length) + 1e-6))
+        sides.append((first, min(length, math.ceil(ends.max(initial=0) - 1e-6)) - first))
+    (row, height), (col, width) = sides
+    if min(height, width) < 1:
+        raise RasterError(f'The area of interest does not touch {path}. Check that both lie where '
+                          'they should, and the coordinate system of the area.')
+    shifted = grid.transform and grid.transform * grid.transform.translation(col, row)
+    return Grid(height, width, grid.crs, shifted,
+                _moved(grid.gcps, lambda y, x: (y - row, x - col)), grid.area_or_point), (row, col)
+
+
+def _moved(
+    gcps: Sequence[Any], move: Callable[[float, float], tuple[float, float]]
+) -> tuple[Any, ...]:
+    """Ground control points at other pixels."""
+    from rasterio.control import GroundControlPoint
+
+    return tuple(GroundControlPoint(*move(p.row, p.col), p.x, p.y, p.z) for p in gcps)
 
 
 def _placed(transform: Any, gcps: Sequence[Any]) -> Any:
@@ -340,11 +393,8 @@ def _resampled(info: RasterInfo, gsd_m: float | None) -> tuple[Grid, tuple[float
     factor = info.gsd_m / gsd_m
     height, width = (max(1, round(side * factor)) for side in (grid.height, grid.width))
     fy, fx = height / grid.height, width / grid.width
-    transform, gcps = grid.transform, grid.gcps
+    transform = grid.transform
     if transform is not None:
         transform = transform * transform.scale(1 / fx, 1 / fy)
-    if gcps:
-        from rasterio.control import GroundControlPoint
-
-        gcps = tuple(GroundControlPoint(p.row * fy, p.col * fx, p.x, p.y, p.z) for p in gcps)
+    gcps = _moved(grid.gcps, lambda y, x: (y * fy, x * fx))
     return Grid(height, width, grid.crs, transform, gcps, grid.area_or_point), (fy, fx)

@@ -71,9 +71,13 @@ def predict_rows(
     *,
     batch: int = 4,
     workers: int = 2,
+    first_row: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Rows]:
     """Segment a raster, top to bottom.
+
+    A batch holds tiles of one row band only. So a run that starts below the top puts the same tiles
+    together as one from the top, and its rows are the same to the last bit.
 
     Args:
         reader: The raster.
@@ -82,6 +86,7 @@ def predict_rows(
         overlap: Least overlap of neighbouring tiles in px.
         batch: Tiles scored at once.
         workers: Reading threads.
+        first_row: Where to start: a row at which a part of an earlier run began, or the height.
         progress: Called with the tiles done and the number of tiles.
 
     Yields:
@@ -93,17 +98,25 @@ def predict_rows(
     """
     bands = plan_rows(reader.height, reader.width, tile, overlap)
     blender = BandBlender(predictor.num_classes, reader.height, reader.width, tile, overlap)
-    jobs = [(band, window) for band, windows in enumerate(bands) for window in windows]
+    if first_row == reader.height:
+        return
+    # a band above also adds to these rows where it reaches below their first
+    blender.band = next(band for band, windows in enumerate(bands)
+                        if windows[0].row + windows[0].height > first_row)
+    total, skipped = len(bands) * len(bands[0]), blender.band * len(bands[0])
+    jobs = [(band, window) for band, windows in enumerate(bands) if band >= blender.band
+            for window in windows]
     with ThreadPoolExecutor(workers, thread_name_prefix='read') as pool:
         tiles = _read_ahead(pool, reader, jobs, ahead=2 * batch + workers)
-        for done, (band, window, found, scores) in enumerate(_score(tiles, predictor, batch), 1):
+        scored = _score(tiles, predictor, batch)
+        for done, (band, window, found, scores) in enumerate(scored, skipped + 1):
             while blender.band < band:
-                yield _rows(*blender.finish_row())
+                yield from _rows(blender, first_row)
             if scores is not None:
                 blender.add(window, scores, found.valid)
             if progress:
-                progress(done, len(jobs))
-    yield _rows(*blender.finish_row())
+                progress(done, total)
+    yield from _rows(blender, first_row)
 
 
 Job = tuple[int, Window]
@@ -131,19 +144,36 @@ def _score(
     tiles: Iterable[tuple[int, Window, Tile]], predictor: Predictor, batch: int
 ) -> Iterator[tuple[int, Window, Tile, np.ndarray | None]]:
     """Add scores to the tiles, `batch` at once and in order; None for a tile without data."""
-    group: list[tuple[int, Window, Tile]] = []
-    images: list[np.ndarray] = []
-    for item in itertools.chain(tiles, [None]):
-        if item is not None:
-            group.append(item)
-            images += [item[2].image] if item[2].valid.any() else []
-        # a run of tiles without data is passed on too: it would fill the memory
-        if item is None or len(images) == batch or len(group) == EMPTY_RUN * batch:
-            scores = iter(predictor(np.stack(images)) if images else ())
-            for band, window, found in group:
-                yield band, window, found, next(scores) if found.valid.any() else None
-            group, images = [], []
+    for _, row in itertools.groupby(tiles, lambda item: item[0]):
+        group: list[tuple[int, Window, Tile]] = []
+        images: list[np.ndarray] = []
+        for item in itertools.chain(row, [None]):
+            if item is not None:
+                group.append(item)
+                images += [item[2].image] if item[2].valid.any() else []
+            # a run of tiles without data is passed on too: it would fill the memory
+            if item is None or len(images) == batch or len(group) == EMPTY_RUN * batch:
+                scores = iter(predictor(np.stack(images)) if images else ())
+                for band, window, found in group:
+                    yield band, window, found, next(scores) if found.valid.any() else None
+                group, images = [], []
 
 
-def _rows(first: int, scores: np.ndarray, valid: np.ndarray) -> Rows:
-    return Rows(first, np.where(valid, scores.argmax(0), NO_DATA).astype(np.uint8), scores)
+def _rows(blender: BandBlender, first_row: int) -> Iterator[Rows]:
+    """The rows of a finished band, but those above the first that is wanted."""
+    for first, scores, valid in blender.finish_rows():
+        if first >= first_row:
+            label = _best(scores)
+            label[~valid] = NO_DATA
+            yield Rows(first, label, scores)
+
+
+def _best(scores: np.ndarray) -> np.ndarray:
+    """`scores.argmax(0)` as uint8: a tenth of its time and an eighth of its memory."""
+    best = scores[0].copy()
+    label = np.zeros(best.shape, np.uint8)
+    for number in range(1, len(scores)):
+        won = (scores[number] > best).view(np.uint8) * np.uint8(number)
+        np.maximum(label, won, out=label)  # numbers grow: a later winner replaces an earlier one
+        np.maximum(best, scores[number], out=best)
+    return label

@@ -6,6 +6,7 @@ rows that later bands still touch are held, so memory grows with width x tile he
 raster's area.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ __all__ = ['BandBlender', 'Window', 'blend_weights', 'plan_rows', 'tile_starts']
 
 # Least weight of a pixel at a tile's corner: far above float32's rounding, far below any other.
 MIN_WEIGHT = 1e-3
+PIECE = 64  # rows that are finished at once
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class BandBlender:
     """Average the scores of overlapping windows, band by band.
 
     Call `add` for every window of a band (one that is left out holds no valid pixel), then
-    `finish_row`, which hands out the rows that no later band touches.
+    `finish_rows`, which hands out the rows that no later band touches.
 
     Args:
         num_classes: K.
@@ -133,22 +135,24 @@ class BandBlender:
         self.totals[:, columns] += self.weights
         self.valid[:, columns] |= valid
 
-    def finish_row(self) -> tuple[int, np.ndarray, np.ndarray]:
+    def finish_rows(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Close the current band.
 
-        Returns:
-            The first finished row, the mean scores (K, rows, width) of the finished rows (up to
-            where the next band starts, or to the end), and which of their pixels are valid
-            (rows, width). Scores are zero where no window was added.
+        Yields:
+            In pieces of at most 64 rows, so that little is held twice: their first row, their mean
+            scores (K, rows, width), and which of their pixels are valid (rows, width). Scores are
+            zero where no window was added. Together they reach to where the next band starts, or to
+            the end.
         """
         start = self.starts[self.band]
         last = self.band + 1 == len(self.starts)
         rows = (self.height if last else self.starts[self.band + 1]) - start
         self.band += 1
-        scores = self.sums[:, :rows] / np.maximum(self.totals[:rows], MIN_WEIGHT / 2)
-        valid = self.valid[:rows].copy()
+        for first in range(0, rows, PIECE):
+            piece = slice(first, min(first + PIECE, rows))
+            scores = self.sums[:, piece] / np.maximum(self.totals[piece], MIN_WEIGHT / 2)
+            yield start + first, scores, self.valid[piece].copy()
         for array in (self.sums, self.totals, self.valid):
             kept = array.shape[-2] - rows
-            array[..., :kept, :] = array[..., rows:, :].copy()
+            array[..., :kept, :] = array[..., rows:, :]
             array[..., kept:, :] = 0
-        return start, scores, valid

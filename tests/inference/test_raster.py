@@ -151,14 +151,36 @@ def test_pixels_outside_the_area_of_interest_are_no_data(tmp_path):
     square = {'type': 'Polygon', 'coordinates': [
         [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]]}
     reader = RasterReader(path, aoi=[square])
-    valid = np.zeros((40, 40), bool)
-    for band in plan_rows(40, 40, 16, 4):
-        for window in band:
-            place = np.s_[window.row:window.row + 16, window.col:window.col + 16]
-            valid[place] |= reader.read(window).valid
-    assert valid[10:30, 10:20].all()
-    assert valid.sum() == 200
-    assert not RasterReader(path, aoi=[]).read(Window(0, 0, 8, 8)).valid.any()
+    assert (reader.height, reader.width) == (20, 10)  # the rest is not worked through
+    assert reader.grid.transform * (0, 0) == (left, top)
+    tile = reader.read(whole(reader))
+    assert tile.valid.all()
+    np.testing.assert_array_equal(tile.image, data[:, 10:30, 10:20])
+    corner = {'type': 'Polygon', 'coordinates': [
+        [(left, top), (right, top), (left, bottom), (left, top)]]}
+    tile = RasterReader(path, aoi=[corner], gsd_m=1.0).read(Window(0, 0, 10, 5))
+    assert tile.valid[0].all()
+    assert tile.valid.sum() == pytest.approx(25, abs=3)
+    for nothing in ([], [{**square, 'coordinates': [[(0, 0), (1, 0), (1, 1), (0, 0)]]}]):
+        with pytest.raises(RasterError, match=r'does not touch .*a\.tif'):
+            RasterReader(path, aoi=nothing)
+    bare = write_raster(tmp_path / 'b.tif', data, crs=None, transform=Affine.identity())
+    with pytest.raises(RasterError, match='no georeferencing'):
+        RasterReader(bare, aoi=[square])
+
+
+def test_an_area_of_interest_in_a_raster_of_control_points(tmp_path):
+    data = rgb(40, 40)
+    points = [GroundControlPoint(row, col, 37 + col / 1000, 60 - row / 1000)
+              for row in (0, 40) for col in (0, 40)]
+    path = write_raster(tmp_path / 'a.tif', data, crs='EPSG:4326', gcps=points,
+                        transform=Affine.identity())
+    square = {'type': 'Polygon', 'coordinates': [
+        [(37.01, 59.99), (37.02, 59.99), (37.02, 59.97), (37.01, 59.97), (37.01, 59.99)]]}
+    reader = RasterReader(path, aoi=[square])
+    first = reader.grid.gcps[0]
+    assert (reader.height, reader.width, first.row, first.col) == (20, 10, -10, -10)
+    np.testing.assert_array_equal(reader.read(whole(reader)).image, data[:, 10:30, 10:20])
 
 
 def test_threads_and_pickles_open_the_file_anew(tmp_path):

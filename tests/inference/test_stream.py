@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossearth.inference.predictor import Predictor
-from crossearth.inference.stream import Tile, predict_rows
+from crossearth.inference.stream import Tile, _best, predict_rows
 from crossearth.inference.tiling import Window
 
 law = settings(deadline=None, max_examples=40)
@@ -62,6 +62,13 @@ def test_a_pixelwise_model_maps_every_pixel_to_its_class(
     confidence = np.concatenate([part.confidence() for part in rows])
     expected = np.where(valid, image.max(0) / np.maximum(image.sum(0, dtype=float), 1e-12), 0)
     np.testing.assert_allclose(confidence, expected, atol=1e-5)
+
+
+@law
+@given(st.integers(1, 254), st.integers(0, 2**32 - 1))
+def test_the_best_class_is_that_of_argmax_ties_included(classes, seed):
+    scores = np.random.default_rng(seed).integers(0, 4, (classes, 3, 5)).astype(np.float32)
+    np.testing.assert_array_equal(_best(scores), scores.argmax(0))
 
 
 def test_tiles_without_data_never_reach_the_network():

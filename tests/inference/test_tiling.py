@@ -34,10 +34,10 @@ def blended(scores: np.ndarray, tile: int, overlap: int) -> np.ndarray:
         for w in band:
             place = np.s_[:, w.row:w.row + w.height, w.col:w.col + w.width]
             blender.add(w, scores[place], np.ones((w.height, w.width), bool))
-        first, rows, valid = blender.finish_row()
-        assert valid.all()
-        assert first == sum(part.shape[1] for part in parts)
-        parts.append(rows)
+        for first, rows, valid in blender.finish_rows():
+            assert valid.all()
+            assert first == sum(part.shape[1] for part in parts)
+            parts.append(rows)
     return np.concatenate(parts, axis=1)
 
 
@@ -97,7 +97,7 @@ def test_streaming_bands_equals_blending_the_whole_raster(tiling, seed):
     for band in bands:
         for w in band:
             blender.add(w, tiles[w], np.ones((w.height, w.width), bool))
-        parts.append(blender.finish_row()[1])
+        parts += [rows for _, rows, _ in blender.finish_rows()]
     expected = whole_raster_blend(tiles, (2, height, width))
     np.testing.assert_allclose(np.concatenate(parts, axis=1), expected, atol=1e-5)
 
@@ -114,7 +114,7 @@ def test_weights_are_positive_symmetric_and_highest_in_the_middle(height, width)
 def test_a_window_left_out_scores_zero_and_is_not_valid():
     blender = BandBlender(2, 4, 8, 4, 0)
     blender.add(Window(0, 0, 4, 4), np.ones((2, 4, 4), np.float32), np.eye(4, dtype=bool))
-    _, scores, valid = blender.finish_row()
+    [(_, scores, valid)] = blender.finish_rows()
     assert scores[..., :4].min() == 1
     assert scores[..., 4:].max() == 0
     np.testing.assert_array_equal(valid, np.hstack([np.eye(4, dtype=bool), np.zeros((4, 4))]))

@@ -154,9 +154,9 @@ class AdaptedViT(nn.Module, ABC):
             image = F.pad(image, (0, pad[0], 0, pad[1]))
         grid = (image.shape[-2] // self.patch_size, image.shape[-1] // self.patch_size)
         tokens = None if self.reins is None else self.reins.tokens()
-        on = len(image) * geospatial if isinstance(geospatial, bool) else geospatial
+        on = image.shape[0] if geospatial is True else int(geospatial)
         features = self._run_blocks(image, tokens, on)
-        maps = [f.transpose(1, 2).reshape(len(f), -1, *grid) for f in features]
+        maps = [f.transpose(1, 2).reshape(f.shape[0], -1, *grid) for f in features]
         pyramid = [_rescale(m, scale) for m, scale in zip(maps, SCALES, strict=True)]
         if any(pad):
             pyramid = [p[..., : -(-H // s), : -(-W // s)]
@@ -189,10 +189,10 @@ class AdaptedViT(nn.Module, ABC):
 
     def _inject(self, patches: Tensor, geo: Tensor, site: int) -> Tensor:
         """Refine the first images' patch tokens, as many as there are geospatial tokens of."""
-        refined: Tensor = self.injector(patches[: len(geo)], geo, site)
-        if len(geo) == len(patches):
+        refined: Tensor = self.injector(patches[: geo.shape[0]], geo, site)
+        if geo.shape[0] == patches.shape[0]:
             return refined
-        return torch.cat([refined, patches[len(geo) :]])
+        return torch.cat([refined, patches[geo.shape[0] :]])
 
     def _run_block(self, index: int, x: Tensor, context: Any) -> Tensor:
         if self.checkpointing and self.training and torch.is_grad_enabled():

@@ -87,7 +87,7 @@ class _BaseHead(nn.Module):
             DecoderLevel.build(memory, embed, mask_features)
             for memory, embed in zip(memories, self.level_embed.weight, strict=True)]
         states = self.transformer_decoder(
-            content.expand(len(mask_features), -1, -1), position, levels, self.mask_embed)
+            content.expand(mask_features.shape[0], -1, -1), position, levels, self.mask_embed)
         return Predictions(self.cls_embed(states), self.mask_embed(states), mask_features)
 
     def loss(
