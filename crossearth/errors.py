@@ -15,6 +15,7 @@ __all__ = [
     'CrossEarthError',
     'DataError',
     'MissingDependencyError',
+    'TrainingError',
     'UnsafeCheckpointError',
     'WeightsNotFoundError',
     'suggest',
@@ -39,6 +40,10 @@ class CheckpointError(CrossEarthError):
 
 class UnsafeCheckpointError(CheckpointError):
     """A checkpoint could run code when it is loaded, so it is refused."""
+
+
+class TrainingError(CrossEarthError):
+    """A training cannot go on: its losses or weights are no longer finite numbers."""
 
 
 class WeightsNotFoundError(CrossEarthError):

@@ -19,8 +19,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='folder of logs and checkpoints '
                                            '(default: work_dirs/<name of the config>)')
-    parser.add_argument('--resume', action='store_true',
-                        help='go on from the newest checkpoint in the work directory')
+    parser.add_argument('--resume', nargs='?', const='always', choices=['always', 'auto'],
+                        help='go on from the newest valid checkpoint in the work directory; with '
+                             "'auto', start anew where there is none")
     parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16)')
     parser.add_argument('--seed', type=int, help='seed of all random numbers')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
@@ -35,8 +36,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Train."""
     args = parse_args()
-    from mmengine.runner import find_latest_checkpoint
-
+    from crossearth.engine.checkpoint_files import list_checkpoints
     from crossearth.engine.config import load_config
     from crossearth.engine.runner import build_runner
     from crossearth.errors import ConfigError
@@ -48,11 +48,13 @@ def main() -> None:
     if args.amp:
         cfg.optim_wrapper.type = 'BF16OptimWrapper'
     if args.resume:
-        if find_latest_checkpoint(cfg.work_dir) is None:
+        cfg.resume = bool(list_checkpoints(cfg.work_dir))
+        if args.resume == 'auto' and not cfg.resume:
+            print(f'--resume auto: no checkpoint in {cfg.work_dir}, so the training starts anew.')
+        elif not cfg.resume:
             raise ConfigError(
                 f'--resume: no checkpoint in {cfg.work_dir}. Leave --resume out to start from the '
                 'beginning, or give the --work-dir of the run that was interrupted.')
-        cfg.resume = True
     build_runner(cfg, launcher=args.launcher).train()
 
 

@@ -23,6 +23,7 @@ from mmengine.registry import DefaultScope
 
 from crossearth.datasets.checks import check_labels, check_sizes, find_pairs
 from crossearth.datasets.labels import LabelRule
+from crossearth.datasets.positions import sample_randomness
 from crossearth.errors import ConfigError, DataError, suggest
 from crossearth.registry import DATASETS, SCOPE
 
@@ -106,6 +107,11 @@ class DomainSegDataset(BaseDataset):
                               dict(label_map) if label_map else None, unknown_label)
         if not lazy_init:
             self.full_init()
+
+    def __getitem__(self, idx: int) -> Any:
+        """Give a sample; its augmentation depends on nothing but its place in the run."""
+        with sample_randomness(idx):
+            return super().__getitem__(idx)
 
     def load_data_list(self) -> list[dict]:
         """Find, check and list the samples, domain by domain in the order of `domains`.

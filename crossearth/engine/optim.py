@@ -13,6 +13,8 @@ from torch import nn
 from crossearth.errors import ConfigError
 from crossearth.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
+from .guard import GuardedOptimWrapper
+
 __all__ = ['BF16OptimWrapper', 'TrainableOptimWrapperConstructor']
 
 
@@ -67,7 +69,7 @@ class TrainableOptimWrapperConstructor:
 
 
 @OPTIM_WRAPPERS.register_module()
-class BF16OptimWrapper(OptimWrapper):
+class BF16OptimWrapper(GuardedOptimWrapper):
     """Forward pass in bfloat16 autocast on CPU and GPU; its range needs no loss scaling.
 
     Args:

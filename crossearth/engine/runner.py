@@ -12,19 +12,19 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
-from torch import Tensor
 
 from crossearth import compat
 from crossearth.datasets import check_dataset
-from crossearth.errors import CheckpointError, ConfigError, CrossEarthError
-from crossearth.models.backbones.adapted import AdaptedViT
+from crossearth.errors import CheckpointError, CrossEarthError
 from crossearth.registry import MODELS
 from crossearth.style.statistics import warn_if_target
-from crossearth.weights import file_sha256, find_weights, load_backbone
+from crossearth.weights import checkpoints, find_weights
 
+from .checkpoint_files import verify
 from .complete import complete_config
 from .config import check_classes
 from .hooks import check_backbone
+from .resuming import CrossEarthRunner
 
 __all__ = ['build_runner', 'load_checkpoint', 'load_pretrained', 'preflight']
 
@@ -33,7 +33,8 @@ TEST_LOADERS = ('test_dataloader',)
 
 
 def build_runner(
-    cfg: Config, *, launcher: str = 'none', checkpoint: str | Path | None = None
+    cfg: Config, *, launcher: str = 'none', checkpoint: str | Path | None = None,
+    allow_partial: bool = False, trust: bool = False,
 ) -> Runner:
     """Build a runner that is ready to train, or to test a checkpoint.
 
@@ -41,6 +42,8 @@ def build_runner(
         cfg: A config; gaps that follow from its data are filled in place.
         launcher: How processes are started, as mmengine names it.
         checkpoint: The checkpoint to test; None to train.
+        allow_partial: Load what fits of the checkpoint, or of the config's `load_from`.
+        trust: Load it even if it could run code.
 
     Returns:
         The runner.
@@ -59,10 +62,10 @@ def build_runner(
     if checkpoint is not None:
         cfg.resume = False
         _drop_training_parts(cfg.model)
-    runner = Runner.from_cfg(cfg)
+    runner = CrossEarthRunner.from_cfg(cfg)
     start = checkpoint or (None if cfg.get('resume') else load_from)
     if start:
-        load_checkpoint(runner.model, start)
+        load_checkpoint(runner.model, start, allow_partial=allow_partial, trust=trust)
     else:
         load_pretrained(runner.model)
     return runner
@@ -132,50 +135,33 @@ def load_pretrained(model: Any) -> None:
     Raises:
         CrossEarthError: The file is missing or does not fill the backbone.
     """
-    model = _unwrap(model)
-    backbone = model.backbone
-    if not isinstance(backbone, AdaptedViT) or backbone.weights == 'random':
-        return
-    if backbone.weights is None:
-        raise ConfigError(
-            'model.backbone.weights is not set, and a backbone of random values would train '
-            "silently. Set it to the name or path of a weights file, or to 'random' on purpose.")
-    path = find_weights(backbone.weights)
-    load_backbone(backbone, path)
-    model.backbone_provenance = {'name': path.name, 'sha256': file_sha256(path)}
+    checkpoints.load_pretrained(_unwrap(model))
 
 
-def load_checkpoint(model: Any, path: str | Path) -> None:
+def load_checkpoint(
+    model: Any, path: str | Path, *, allow_partial: bool = False, trust: bool = False
+) -> dict[str, Any]:
     """Load a checkpoint completely; the backbone it leaves out comes from its own file.
 
     Args:
         model: A segmentor, wrapped or not.
-        path: A checkpoint of ours, or a published one that holds the backbone too.
+        path: A checkpoint of ours, or a published one.
+        allow_partial: Load what fits, and report the rest instead of refusing it.
+        trust: Load the file even if it could run code.
+
+    Returns:
+        The checkpoint's `meta`.
 
     Raises:
-        CheckpointError: Keys or shapes differ, or it was trained on another backbone.
+        CheckpointError: Keys or shapes differ, it was trained on another backbone, or its checksum
+            does not fit.
     """
-    checkpoint = compat.load_checkpoint(path, map_location='cpu')
-    state: dict[str, Tensor] = checkpoint.get('state_dict', checkpoint)
-    state = {key: value for key, value in state.items()
-             if not key.startswith('data_preprocessor.')}
     model = _unwrap(model)
-    if not (model.frozen_names() and model.frozen_names() <= state.keys()):
-        load_pretrained(model)
-        check_backbone(checkpoint, getattr(model, 'backbone_provenance', None))
-    try:
-        model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise CheckpointError(_mismatch(path, str(error))) from None
-
-
-def _mismatch(path: str | Path, message: str) -> str:
-    """One paragraph out of torch's list of every differing key."""
-    details = [' '.join(line.split()) for line in message.splitlines()[1:]]
-    shortened = '; '.join(d if len(d) < 240 else d[:240] + ' ...' for d in details[:3])
-    return (f'the checkpoint {path} does not fit the model of the config: {shortened} '
-            f'({len(details)} differences in all). Test it with the config that trained it '
-            '(a copy lies in its work directory).')
+    verify(path)
+    loaded = checkpoints.load_segmentor(model, path, allow_partial=allow_partial, trust=trust)
+    if not loaded.has_backbone:
+        check_backbone({'meta': loaded.meta}, getattr(model, 'backbone_provenance', None))
+    return loaded.meta
 
 
 def _unwrap(model: Any) -> Any:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from crossearth.compat import load_checkpoint as read
+from crossearth.engine.checkpoint_files import save_checkpoint
 from crossearth.engine.config import load_config
 from crossearth.engine.runner import build_runner, load_checkpoint, load_pretrained
 from crossearth.errors import CheckpointError, ConfigError, DataError, WeightsNotFoundError
@@ -115,7 +116,7 @@ def test_checkpoint_of_another_model(tiny_config, tmp_path):
     content = read(checkpoint)
     content['state_dict'].pop('decode_head.cls_embed.bias')
     content['state_dict']['decode_head.cls_embed.weight'] = torch.zeros(9, 16)
-    torch.save(content, checkpoint)
+    save_checkpoint(content, checkpoint)
     with pytest.raises(CheckpointError, match=r'does not fit.*cls_embed.*2 differences in all'):
         load_checkpoint(runner.model, checkpoint)
 
