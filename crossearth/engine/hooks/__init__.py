@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hooks of the runner."""
 
-from .pictures import TrainingPictureHook
+from .pictures import TrainingPictureHook, task_pictures
 from .progress import ProgressHook
 from .provenance import BackboneProvenanceHook, check_backbone
+from .tracking import SpeedHook, TrackingVisualizer
 
-__all__ = ['BackboneProvenanceHook', 'ProgressHook', 'TrainingPictureHook', 'check_backbone']
+__all__ = ['BackboneProvenanceHook', 'ProgressHook', 'SpeedHook', 'TrackingVisualizer',
+           'TrainingPictureHook', 'check_backbone', 'task_pictures']
