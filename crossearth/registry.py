@@ -49,7 +49,8 @@ METRICS = _child(mmseg_registry.METRICS, 'mmseg.evaluation', 'crossearth.evaluat
 HOOKS = _child(
     mmseg_registry.HOOKS,
     'mmseg.engine.hooks', 'crossearth.engine.hooks', 'crossearth.evaluation')
-VISUALIZERS = _child(mmseg_registry.VISUALIZERS, 'mmseg.visualization')
+VISUALIZERS = _child(
+    mmseg_registry.VISUALIZERS, 'mmseg.visualization', 'crossearth.engine.hooks')
 VISBACKENDS = _child(mmseg_registry.VISBACKENDS)
 LOOPS = _child(mmseg_registry.LOOPS, 'crossearth.engine.loop')
 OPTIM_WRAPPERS = _child(mmseg_registry.OPTIM_WRAPPERS, 'crossearth.engine.optim')

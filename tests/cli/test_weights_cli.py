@@ -5,7 +5,7 @@ import argparse
 
 import pytest
 import torch
-from file_server import serve
+from file_server import serve_one
 from made_weights import dinov2
 
 from crossearth.cli.weights import add_parser
@@ -48,7 +48,7 @@ def test_list_says_what_is_here(weights, tmp_path, capsys):
 def test_get_and_add(weights, tmp_path, capsys, monkeypatch):
     served = tmp_path / 'served.pth'
     torch.save(dinov2(weights='random').state_dict(), served)
-    with serve(served.read_bytes()) as server:
+    with serve_one(served.read_bytes()) as server:
         monkeypatch.setitem(SOURCES, 'tiny', WeightSource(
             name='tiny', file_name='tiny.pth', url=server.url, sha256='0' * 64, licence='MIT',
             note='a test'))

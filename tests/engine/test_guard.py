@@ -10,12 +10,12 @@ from mmengine.model.base_model import BaseModel
 from torch import distributed, nn
 
 from crossearth.engine.guard import GuardedOptimWrapper
-from crossearth.engine.optim import BF16OptimWrapper
+from crossearth.engine.optim import AutocastOptimWrapper
 
 NAN = float('nan')
 
 
-@pytest.mark.parametrize('kind', [GuardedOptimWrapper, BF16OptimWrapper])
+@pytest.mark.parametrize('kind', [GuardedOptimWrapper, AutocastOptimWrapper])
 @pytest.mark.parametrize('bad', [NAN, float('inf'), -float('inf')])
 def test_skipped_and_counted(kind, bad):
     parameter = nn.Parameter(torch.ones(()))
