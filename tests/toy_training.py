@@ -15,7 +15,9 @@ from crossearth.engine.resuming import CrossEarthRunner
 from crossearth.models.layers.drop_path import DropPath
 from crossearth.registry import MODELS
 
-__all__ = ['history', 'toy_runner']
+__all__ = ['MEASURED', 'history', 'toy_runner']
+
+MEASURED = ('time', 'throughput', 'memory')  # logged, and never the same twice
 
 
 @MODELS.register_module()
@@ -88,4 +90,5 @@ def toy_runner(
 def history(runner: CrossEarthRunner) -> dict[str, list[float]]:
     """Everything that was logged, but for the times."""
     return {name: buffer.data[0].tolist()
-            for name, buffer in runner.message_hub.log_scalars.items() if 'time' not in name}
+            for name, buffer in runner.message_hub.log_scalars.items()
+            if not name.endswith(MEASURED)}

@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = config_parser('Train the model of a config, and test its last iteration.')
     add_run_options(parser, 'folder of logs, checkpoints and report '
-                            '(default: work_dirs/<name of the config>)')
+                            '(default: work_dirs/<folder of the config>/<its name>)')
     parser.add_argument('--schedule', metavar='paper|published|FILE',
                         help='optimiser and learning rate of the paper, of the published configs, '
                              "or of a config (default: the config's own)")
@@ -54,7 +54,7 @@ def main() -> None:
     cfg = read_config(args)
     if args.schedule:
         cfg = read_config(args, schedule=schedule_file(args.schedule, cfg))
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args.config)
     if args.seed is not None:
         cfg.randomness.seed = args.seed
     if args.amp:
@@ -72,6 +72,12 @@ def main() -> None:
     runner.train()
     if test:
         evaluate_trained(runner)
+
+
+def default_work_dir(config: str) -> str:
+    """Give a folder of its own to configs of one name in several folders (crossearth, rein)."""
+    path = Path(config).resolve()
+    return str(Path('work_dirs', path.parent.name, path.stem))
 
 
 def schedule_file(name: str, cfg: 'Config') -> str:

@@ -19,7 +19,8 @@ def add_parser(subparsers: 'argparse._SubParsersAction[argparse.ArgumentParser]'
         subparsers: Where it goes; `run` of the parsed arguments does the work.
     """
     parser = subparsers.add_parser(
-        'weights', help='list, download and take in pre-trained weights',
+        'weights',
+        help='list, download and take in pre-trained weights, e.g. crossearth weights list',
         description='Pre-trained weights: what there is, and what is on this machine.')
     actions = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
     listing = actions.add_parser('list', help='list all known weights')

@@ -24,7 +24,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 
 from crossearth.datasets.checks import Pair, check_labels, check_sizes, find_pairs, read_labels
-from crossearth.datasets.ids import MASK_0_255, Ids, detect_ids, from_one, from_zero
+from crossearth.datasets.ids import Ids, detect_ids, from_one, from_zero
 from crossearth.datasets.labels import LabelRule, StoredLabel
 from crossearth.datasets.layouts import PREPARED, Layout, choose_layout
 from crossearth.datasets.positions import sample_randomness
@@ -151,8 +151,7 @@ class DomainSegDataset(BaseDataset):
 
     def ways(self, layout: Layout) -> tuple[Ids, ...]:
         """How the labels of a layout may store their classes; a subclass may know more ways."""
-        count = len(self._stored_classes())
-        return layout.ids or (from_zero(count), *[MASK_0_255] * (count == 2))
+        return layout.ids or (from_zero(len(self._stored_classes())),)
 
     def _find(self, layout: Layout, root: Path) -> dict[str, list[Pair]]:
         """Pairs of image and label by domain."""

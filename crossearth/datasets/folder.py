@@ -2,7 +2,7 @@
 """One's own folders of images and labels, a folder for each domain."""
 
 from crossearth.datasets.base import DomainSegDataset
-from crossearth.datasets.ids import Colours, Ids
+from crossearth.datasets.ids import BLURRED_MASK, Colours, Ids
 from crossearth.datasets.layouts import Layout
 from crossearth.registry import DATASETS
 
@@ -32,4 +32,5 @@ class FolderDataset(DomainSegDataset):
     def ways(self, layout: Layout) -> tuple[Ids, ...]:
         """Ids, masks, and colours where the user gives them."""
         colours = (Colours.of(self._given_palette),) if self._given_palette else ()
-        return super().ways(layout) + colours
+        masks = (BLURRED_MASK,) if len(self._stored_classes()) == 2 else ()
+        return super().ways(layout) + masks + colours

@@ -14,7 +14,7 @@ from typing import Any
 from crossearth.datasets.labels import IGNORE_INDEX, LabelRule, StoredLabel, colour_codes
 from crossearth.errors import DataError
 
-__all__ = ['MASKS', 'MASK_0_255', 'Colours', 'Ids', 'detect_ids', 'from_one', 'from_zero']
+__all__ = ['BLURRED_MASK', 'MASKS', 'Colours', 'Ids', 'detect_ids', 'from_one', 'from_zero']
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,17 @@ class _Mask(Ids):
 
 
 @dataclass(frozen=True)
+class _BlurredMask(_Mask):
+    """A mask in a place where ids are expected: a stray id must not make it one."""
+
+    def fits(self, ids: AbstractSet[int] | None, colours: AbstractSet[int],
+             mapped: AbstractSet[int] = frozenset()) -> bool:
+        # compression blurs both sides, so noise beside 0 comes with noise beside 255
+        noise = (ids or frozenset()) - {0, 255}
+        return super().fits(ids, colours, mapped) and (not noise or max(noise) >= MASK_THRESHOLD)
+
+
+@dataclass(frozen=True)
 class Colours(Ids):
     """Labels that are pictures: the palette gives the colour of every class."""
 
@@ -91,9 +102,10 @@ def from_one(num_classes: int, *, zero: bool = True) -> Ids:
 
 
 MASK_THRESHOLD = 128
-MASK_0_255 = _Mask('a mask of 0 and 255, divided at 128', 'label_map={255: 1}',
-                   frozenset(range(256)), {'threshold': MASK_THRESHOLD})
-MASKS = (Ids('a mask of 0 and 1', 'label_map={255: 255}', frozenset({0, 1})), MASK_0_255)
+_MASK = ('a mask of 0 and 255, divided at 128', 'label_map={255: 1}', frozenset(range(256)),
+         {'threshold': MASK_THRESHOLD})
+BLURRED_MASK = _BlurredMask(*_MASK)
+MASKS = (Ids('a mask of 0 and 1', 'label_map={255: 255}', frozenset({0, 1})), _Mask(*_MASK))
 """Masks of two classes: 0/1 as they are; where a greater value occurs, 128 and more is class 1."""
 
 

@@ -100,7 +100,7 @@ def preflight(cfg: Config, checkpoint: str | Path | None = None, *, test: bool =
     elif not Path(checkpoint).is_file():
         problems.append(CheckpointError(
             f'there is no checkpoint {checkpoint}. Give the .pth file of a finished training, '
-            f'e.g. work_dirs/<config>/iter_<n>.pth.'))
+            f'e.g. work_dirs/<folder>/<config>/iter_<n>.pth.'))
     messages = dict.fromkeys(map(str, problems))
     if test or checkpoint is not None:
         tested = [p for p in _data_problems(cfg, TEST_LOADER) if str(p) not in messages]

@@ -51,6 +51,15 @@ def test_it_waits_for_accumulated_gradients(tmp_path):
     assert names(tmp_path / 'run') == ['iter_9.pth', 'iter_6.pth']
 
 
+@pytest.fixture
+def ctrl_c():
+    """Python's own reaction to Ctrl-C, which a job in the background does not have."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+@pytest.mark.usefixtures('ctrl_c')
 def test_ctrl_c_leaves_the_checkpoints_before(tmp_path):
     runner = toy_runner(tmp_path, 'run', **{'default_hooks.checkpoint.interval': 2})
     runner.register_hook(SignalHook(signal.SIGINT, 3))

@@ -45,8 +45,8 @@ def test_fault_14_no_data(tiny_config, tmp_path):
         check_dataset(cfg.train_dataloader.dataset)
     (tmp_path / 'tiles' / 'train' / 'dry' / 'images' / '0.png').rename(tmp_path / '0.png')
     for path in (tmp_path / 'tiles' / 'train' / 'dry' / 'images').iterdir():
-        path.rename(path.with_suffix('.tiff'))
-    with pytest.raises(DataError, match=r'\.tiff'):
+        path.rename(path.with_suffix('.bmp'))
+    with pytest.raises(DataError, match=r'\.bmp'):
         check_dataset(load_config(tiny_config).train_dataloader.dataset)
     assert time.monotonic() - start < 10  # mmengine's sampler would spin for ever
 

@@ -98,7 +98,7 @@ def train(monkeypatch, tmp_path):
         done = []
         runner = SimpleNamespace(train=lambda: done.append('train'))
 
-        def build(cfg, launcher, test):
+        def build(cfg, launcher, test, **_):
             done.extend([cfg, test])
             return runner
 
