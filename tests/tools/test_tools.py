@@ -124,7 +124,8 @@ def test_a_config_without_test_data_is_only_trained(train, tiny_config):
 
 
 def test_work_dir_seed_and_options(train, tiny_config):
-    assert train(tiny_config)[0].work_dir == 'work_dirs/tiny'
+    folder = tiny_config.parent.name  # configs of one name in two folders share no run
+    assert train(tiny_config)[0].work_dir == f'work_dirs/{folder}/tiny'
     cfg, _ = train(tiny_config, '--work-dir', 'here', '--seed', 7, '--cfg-options',
                    'model.mask.block=4')
     assert (cfg.work_dir, cfg.randomness.seed, cfg.model.mask.block) == ('here', 7, 4)
