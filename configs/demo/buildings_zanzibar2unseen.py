@@ -4,4 +4,5 @@ _base_ = ['../_base_/models/demo_crossearth.py', '../_base_/datasets/folders_sma
 data_root = '{{$CROSSEARTH_DATA:data}}/buildings'
 classes, palette = ['background', 'building'], [[0, 0, 0], [255, 0, 0]]
 source, targets = ['zanzibar'], ['uganda', 'nepal', 'nepal_banepa_z19', 'philippines']
+model = dict(test_cfg=dict(mode='slide'))  # windows of the size that is trained
 test_evaluator = dict(foreground=1)
