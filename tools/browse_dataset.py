@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crossearth.engine.cli import run_tool
+from crossearth.engine.cli import config_parser, read_config, run_tool
 
 if TYPE_CHECKING:
     from crossearth.visualization import PictureRow
@@ -20,18 +20,13 @@ ROWS = 8  # on one picture
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    from mmengine.config import DictAction
-
-    parser = argparse.ArgumentParser(description='Draw samples of a data set with their labels.')
-    parser.add_argument('config', help='config file')
+    parser = config_parser('Draw samples of a data set with their labels.')
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='train',
                         help='whose data loader to look at (default: train)')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/browse'),
                         help='folder of the pictures (default: work_dirs/browse)')
     parser.add_argument('--number', type=int, default=ROWS,
                         help=f'samples to draw, evenly spaced (default: {ROWS})')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='override settings of the config')
     args = parser.parse_args()
     if args.number < 1:
         parser.error('--number must be at least 1')
@@ -41,12 +36,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draw the pictures and say where they are."""
     args = parse_args()
-    from crossearth.engine.config import load_config
+    from crossearth.engine.complete import complete_data
     from crossearth.errors import ConfigError
     from crossearth.registry import DATASETS
     from crossearth.visualization import comparison_picture, save_picture
 
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = complete_data(read_config(args))
     loader = cfg.get(f'{args.split}_dataloader')
     if loader is None:
         raise ConfigError(f'{args.config} has no {args.split}_dataloader. Choose another --split.')

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build BlueMarble-Climate, the embedded cross-climate benchmark, in data/bluemarble_climate."""
+"""Build BlueMarble-Climate, the embedded cross-climate benchmark."""
 
 import argparse
+import os
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -17,7 +19,9 @@ from crossearth.errors import CrossEarthError
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--out', default='data/bluemarble_climate', help='folder of the data set')
+    parser.add_argument(
+        '--out', default=Path(os.environ.get('CROSSEARTH_DATA', 'data'), 'bluemarble_climate'),
+        help='folder of the data set (default: %(default)s)')
     parser.add_argument('--force', action='store_true', help='build again what is up to date')
     return parser.parse_args()
 

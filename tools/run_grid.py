@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train and test every cell of an ablation with several seeds, and tabulate mean and spread.
 
-Each run is a training and a test in processes of their own. The same command goes on where it was
+Each run is a training and its test in a process of their own. The same command goes on where it was
 interrupted, and does nothing again whose config has not changed.
 
 Example:
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crossearth.engine.cli import run_tool
+from crossearth.engine.cli import add_config_options, run_tool
 
 TOOLS = Path(__file__).resolve().parent
 
@@ -50,7 +50,7 @@ class Run:
 
     @property
     def log(self) -> Path:
-        """What the two processes print."""
+        """What the processes print."""
         return self.folder / 'log.txt'
 
     def begun(self) -> bool:
@@ -75,8 +75,6 @@ class Run:
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('grid', type=Path, help='file of an ablation, see configs/ablation')
     parser.add_argument('--data', default='bluemarble', metavar='NAME|CONFIG',
@@ -89,8 +87,7 @@ def parse_args() -> argparse.Namespace:
                              "(default: the config's)")
     parser.add_argument('--out', type=Path,
                         help='folder of the results (default: work_dirs/<grid>_<data>[_<iters>])')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='override settings of the config in every cell')
+    add_config_options(parser)
     args = parser.parse_args()
     if args.iters is not None and args.iters < 1:
         parser.error('--iters must be at least 1')
@@ -137,7 +134,8 @@ def plan(args: argparse.Namespace) -> list[Run]:
         for seed in args.seeds:
             try:
                 config = load_config(data, {
-                    **(args.cfg_options or {}), **options, 'randomness.seed': seed})
+                    **(args.cfg_options or {}), **options, 'randomness.seed': seed},
+                    data_root=args.data_root)
             except ConfigError as error:
                 raise ConfigError(f'{args.grid}, cell {cell!r}: {error}') from None
             if args.iters:
@@ -186,11 +184,12 @@ def carry_out(run: Run) -> str:
         for stale in ('last_checkpoint', 'report.json', 'log.txt'):
             (run.folder / stale).unlink(missing_ok=True)
         run.config_file.write_text(run.config)
-    if not run.trained():
+    if run.trained():
+        succeeded = call(run, 'test.py', run.checkpoint)
+    else:
         resume = ['--resume'] if (run.folder / 'last_checkpoint').is_file() else []
-        if not call(run, 'train.py', *resume):
-            return 'failed'
-    return 'done' if call(run, 'test.py', run.checkpoint) else 'failed'
+        succeeded = call(run, 'train.py', *resume)  # it tests, too
+    return 'done' if succeeded else 'failed'
 
 
 def call(run: Run, tool: str, *arguments: object) -> bool:

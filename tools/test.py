@@ -9,36 +9,32 @@ Example:
 import argparse
 from pathlib import Path
 
-from crossearth.engine.cli import run_tool
+from crossearth.engine.cli import (
+    add_run_options,
+    config_parser,
+    loading_options,
+    read_config,
+    run_tool,
+)
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    from mmengine.config import DictAction
-    parser = argparse.ArgumentParser(
-        description='Test a checkpoint on every target domain of a config.')
-    parser.add_argument('config', help='config file')
+    parser = config_parser('Test a checkpoint on every target domain of a config.')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--work-dir', help='folder of the report '
-                                           '(default: that of the checkpoint)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='override settings of the config')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none',
-                        help='how the processes were started (tools/dist_test.sh sets it)')
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0,
-                        help=argparse.SUPPRESS)
+    add_run_options(parser, 'folder of the report (default: that of the checkpoint)')
     return parser.parse_args()
 
 
 def main() -> None:
     """Test."""
     args = parse_args()
-    from crossearth.engine.config import load_config
     from crossearth.engine.runner import build_runner
 
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = read_config(args)
     cfg.work_dir = args.work_dir or str(Path(args.checkpoint).parent)
-    build_runner(cfg, launcher=args.launcher, checkpoint=args.checkpoint).test()
+    build_runner(cfg, launcher=args.launcher, checkpoint=args.checkpoint,
+                 **loading_options(args)).test()
 
 
 if __name__ == '__main__':

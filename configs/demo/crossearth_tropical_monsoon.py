@@ -1,5 +1,2 @@
-_base_ = [
-    '../_base_/models/demo_crossearth.py', '../_base_/datasets/bluemarble.py',
-    '../_base_/schedules/demo.py', '../_base_/default_runtime.py']
-train_dataloader = dict(dataset=dict(domains=['tropical_monsoon']))
-test_evaluator = dict(source=['tropical_monsoon'])
+_base_ = './crossearth_subtropical_monsoon.py'
+source = ['tropical_monsoon']

@@ -1,5 +1,4 @@
 _base_ = [
     '../_base_/models/demo_frozen.py', '../_base_/datasets/bluemarble.py',
     '../_base_/schedules/demo.py', '../_base_/default_runtime.py']
-train_dataloader = dict(dataset=dict(domains=['subtropical_monsoon']))
-test_evaluator = dict(source=['subtropical_monsoon'])
+source = ['subtropical_monsoon']

@@ -1,5 +1,2 @@
-_base_ = [
-    '../_base_/models/demo_rein.py', '../_base_/datasets/bluemarble.py',
-    '../_base_/schedules/demo.py', '../_base_/default_runtime.py']
-train_dataloader = dict(dataset=dict(domains=['temperate_monsoon']))
-test_evaluator = dict(source=['temperate_monsoon'])
+_base_ = './rein_subtropical_monsoon.py'
+source = ['temperate_monsoon']

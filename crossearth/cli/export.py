@@ -42,6 +42,9 @@ def add_parser(subparsers: Any) -> None:
                         help='names of the input bands in order (default: R,G,B)')
     bundle.add_argument('--licence', default='unknown', metavar='SPDX',
                         help='licence of the weights, e.g. CC-BY-4.0')
+    bundle.add_argument('--statistics', type=int, default=200, metavar='N',
+                        help='training images that describe the training domain for `crossearth '
+                             'gap`, 0 for none (default: %(default)s)')
     bundle.set_defaults(run=_bundle)
     for name, purpose in FORMATS.items():
         command = commands.add_parser(name, help=f'a bundle as one file {purpose}')
@@ -56,7 +59,8 @@ def _bundle(args: argparse.Namespace) -> int:
     from crossearth.engine.bundling import export_bundle
 
     folder = export_bundle(args.work_dir, args.output, checkpoint=args.checkpoint, gsd_m=args.gsd,
-                           licence=args.licence, bands=args.bands)
+                           licence=args.licence, bands=args.bands,
+                           statistics=args.statistics)
     size = sum(file.stat().st_size for file in folder.iterdir())
     sys.stdout.write(f'-> {folder} ({size / 1e6:,.0f} MB)\n'
                      f'Next: crossearth predict SCENE -m {folder} -o MAP.tif\n')

@@ -14,28 +14,40 @@ A folder tree as MMSegmentation uses it (`img_dir/train`, `ann_dir/train`) is on
 
 import colorsys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from logging import INFO
 from pathlib import Path
 from typing import Any
 
 from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 
-from crossearth.datasets.checks import check_labels, check_sizes, find_pairs
-from crossearth.datasets.labels import LabelRule
+from crossearth.datasets.checks import Pair, check_labels, check_sizes, find_pairs, read_labels
+from crossearth.datasets.ids import Ids, detect_ids, from_one, from_zero
+from crossearth.datasets.labels import LabelRule, StoredLabel
+from crossearth.datasets.layouts import PREPARED, Layout, choose_layout
+from crossearth.datasets.positions import sample_randomness
 from crossearth.errors import ConfigError, DataError, suggest
 from crossearth.registry import DATASETS, SCOPE
 
-__all__ = ['DomainSegDataset', 'check_dataset']
+__all__ = ['DomainSegDataset', 'check_dataset', 'how_to_get']
+
+
+def how_to_get(name: str) -> str:
+    """Where the data set of this name comes from, for messages."""
+    return (f'`crossearth data info {name}` says where to download it, and `crossearth data '
+            f'prepare {name} --src DOWNLOADS --dst DATA_ROOT` prepares it.')
 
 
 @DATASETS.register_module()
 class DomainSegDataset(BaseDataset):
     """Semantic segmentation samples that know their domain.
 
-    Pairing, sizes and label values are checked when the data set is built. A sample holds
-    `img_path`, `seg_map_path`, `domain`, `sample_idx`, `seg_fields` and what `LoadLabel` needs:
-    `num_classes`, `reduce_zero_label`, `label_map`, `unknown_label`.
+    The layout of the folders and the way in which labels store their classes are detected and
+    logged; pairing, sizes and label values are checked when the data set is built. A sample holds
+    `img_path`, `seg_map_path`, `domain`, `sample_idx`, `seg_fields` and the fields of `LabelRule`,
+    which `LoadLabel` needs.
 
     A subclass states its facts as class attributes, in the order below.
 
@@ -45,10 +57,12 @@ class DomainSegDataset(BaseDataset):
         split: Fills `{split}` of the templates.
         img_dir: Template of the image folder below `data_root`, with `{split}` and `{domain}`.
         ann_dir: Template of the label folder.
-        img_suffix: Ending of image names.
+        img_suffix: Ending of image names; default that of the layout, or any kind of image.
         seg_map_suffix: Ending of label names.
         metainfo: `classes` and `palette`, for a data set without a class of its own.
-        reduce_zero_label: Stored 0 means ignored, and class c is stored as c + 1.
+        layout: Name of the layout, where several lie in `data_root`.
+        reduce_zero_label: True: stored 0 means ignored, and class c is stored as c + 1. False:
+            class c is stored as c. Default: detected where the layout allows both, else False.
         label_map: Stored id (after that shift) -> train id, or 255 to ignore it.
         unknown_label: `error`, or `ignore` to exclude values that no class has.
         pipeline: Transforms of a sample.
@@ -58,16 +72,14 @@ class DomainSegDataset(BaseDataset):
 
     Raises:
         ConfigError: Classes, palette, domains or `label_map` contradict each other.
-        DataError: Files are missing, do not pair up, or hold values that no class has.
+        DataError: Files are missing, do not pair up, hold values that no class has, or can be read
+            in more than one way.
     """
 
     METAINFO: dict = {}
-    FOLDERS: Mapping[str, str] = {}  # domain -> what fills `{domain}`, where the names differ
     DEFAULT_DOMAINS: tuple[str, ...] = ()  # empty: all of METAINFO['domains']
-    IMG_DIR = '{split}/{domain}/images'
-    ANN_DIR = '{split}/{domain}/labels'
-    IMG_SUFFIX = '.png'
-    SEG_MAP_SUFFIX = '.png'
+    STORED_CLASSES: tuple[str, ...] = ()  # empty: METAINFO['classes']
+    LAYOUTS: tuple[Layout, ...] = (PREPARED,)
     HOW_TO_GET = 'Set data_root to the folder that holds your images and labels.'
 
     def __init__(
@@ -81,7 +93,8 @@ class DomainSegDataset(BaseDataset):
         img_suffix: str | None = None,
         seg_map_suffix: str | None = None,
         metainfo: Mapping[str, Any] | None = None,
-        reduce_zero_label: bool = False,
+        layout: str | None = None,
+        reduce_zero_label: bool | None = None,
         label_map: Mapping[int, int] | None = None,
         unknown_label: str = 'error',
         pipeline: Sequence[dict | Callable] = (),
@@ -90,22 +103,28 @@ class DomainSegDataset(BaseDataset):
         lazy_init: bool = False,
     ) -> None:
         self.split = split
-        self.img_dir = img_dir or self.IMG_DIR
-        self.ann_dir = ann_dir or self.ANN_DIR
-        self.img_suffix = img_suffix or self.IMG_SUFFIX
-        self.seg_map_suffix = seg_map_suffix or self.SEG_MAP_SUFFIX
         self.domains = self._chosen_domains(domains)
-        self._check_templates()
         # bare names of our transforms resolve also where no Runner has set the scope
         with DefaultScope.overwrite_default_scope(SCOPE):
             super().__init__(metainfo=metainfo, data_root=data_root, data_prefix={},
                              indices=indices, pipeline=list(pipeline), test_mode=test_mode,
                              lazy_init=True)
         self._metainfo.update(self._complete_metainfo(label_map))
-        self.rule = LabelRule(len(self._metainfo['classes']), reduce_zero_label,
+        self._given_palette = (metainfo or {}).get('palette')
+        self._reduce_zero_label = reduce_zero_label
+        # what the user sets; the way that the labels follow is added when they have been read
+        self.rule = LabelRule(len(self._metainfo['classes']), bool(reduce_zero_label),
                               dict(label_map) if label_map else None, unknown_label)
+        self._layouts = self._chosen_layouts(layout, {
+            'img_dir': img_dir, 'ann_dir': ann_dir, 'img_suffix': img_suffix,
+            'seg_map_suffix': seg_map_suffix})
         if not lazy_init:
             self.full_init()
+
+    def __getitem__(self, idx: int) -> Any:
+        """Give a sample; its augmentation depends on nothing but its place in the run."""
+        with sample_randomness(idx):
+            return super().__getitem__(idx)
 
     def load_data_list(self) -> list[dict]:
         """Find, check and list the samples, domain by domain in the order of `domains`.
@@ -114,22 +133,56 @@ class DomainSegDataset(BaseDataset):
             DataError: See the class.
         """
         root = Path(self.data_root)
+        where = f'{type(self).__name__} at {root}'
         if not root.is_dir():
             raise DataError(f'{type(self).__name__}: the data root {root.absolute()} does not '
                             f'exist. {self.HOW_TO_GET}')
-        found = {domain: find_pairs(*self.folders(domain), self.img_suffix, self.seg_map_suffix)
-                 for domain in self.domains}
+        layout = choose_layout(
+            self._layouts, root, self.split, self.domains,
+            () if self.rule.label_map else self._stored_classes(), where, self.HOW_TO_GET)
+        found = self._find(layout, root)
         pairs = [pair for of_domain in found.values() for pair in of_domain]
         check_sizes(pairs)
-        check_labels([label for _, label in pairs], self.rule)
+        labels = read_labels([label for _, label in pairs])
+        self.rule = self._detect_rule(layout, labels, where)
+        check_labels(labels, self.rule)
         return [self._sample(image, label, domain)
                 for domain, of_domain in found.items() for image, label in of_domain]
 
-    def folders(self, domain: str) -> tuple[Path, Path]:
-        """Image and label folder of a domain; a subclass overrides it where a layout is uneven."""
-        fields = {'split': self.split, 'domain': self.FOLDERS.get(domain, domain)}
-        root = Path(self.data_root)
-        return root / self.img_dir.format(**fields), root / self.ann_dir.format(**fields)
+    def ways(self, layout: Layout) -> tuple[Ids, ...]:
+        """How the labels of a layout may store their classes; a subclass may know more ways."""
+        return layout.ids or (from_zero(len(self._stored_classes())),)
+
+    def _find(self, layout: Layout, root: Path) -> dict[str, list[Pair]]:
+        """Pairs of image and label by domain."""
+        folders = [layout.locate(root, self.split, domain) for domain in self.domains]
+        for paths in zip(*folders, strict=True):
+            if len(set(paths)) < len(paths):
+                raise ConfigError(
+                    f'{type(self).__name__}: the domains {self.domains} have the same folder '
+                    f"{paths[0]}. Put {{domain}} into img_dir and ann_dir, or name one domain.")
+        return {domain: find_pairs(*located, layout.img_suffix, layout.seg_map_suffix)
+                for domain, located in zip(self.domains, folders, strict=True)}
+
+    def _detect_rule(self, layout: Layout, labels: Sequence[StoredLabel], where: str) -> LabelRule:
+        """The rule of the way that the labels follow, or that the user has named."""
+        ways = possible = self.ways(layout)
+        if self._reduce_zero_label is not None:
+            count = len(self._stored_classes())
+            ways = tuple(
+                way for way in ways if not way.rule.keys() & {'threshold', 'colours'}
+                and way.rule.get('reduce_zero_label', False) == self._reduce_zero_label
+            ) or (from_one(count) if self._reduce_zero_label else from_zero(count),)
+        given = {'label_map': self.rule.label_map} if self.rule.label_map else {}
+
+        def make_rule(way: Ids) -> LabelRule:
+            return replace(self.rule, **{'reduce_zero_label': False, **way.rule, **given})
+
+        way = ways[0] if len(ways) == 1 else detect_ids(ways, labels, make_rule, where)
+        if len(possible) > 1 or len(self._layouts) > 1:
+            print_log(f"{where}: {self.split} of {', '.join(self.domains)} in the layout "
+                      f"'{layout.name}', labels as {way.text}.", logger='current', level=INFO)
+        return make_rule(way)
 
     def _sample(self, image: Path, label: Path, domain: str) -> dict:
         return {
@@ -153,17 +206,29 @@ class DomainSegDataset(BaseDataset):
                                   f'It has {", ".join(known)}.')
         return chosen
 
-    def _check_templates(self) -> None:
-        """Refuse unknown fields, and one folder for several domains."""
-        for key, template in (('img_dir', self.img_dir), ('ann_dir', self.ann_dir)):
+    def _chosen_layouts(self, name: str | None,
+                        given: Mapping[str, Any]) -> tuple[Layout, ...]:
+        """The layouts that come into question, with the templates and suffixes that are given."""
+        known = [layout.name for layout in self.LAYOUTS]
+        if name is not None and name not in known:
+            raise ConfigError(f"{type(self).__name__} has no layout '{name}'."
+                              f'{suggest(name, known)} It has {", ".join(known)}.')
+        changes = {key: value for key, value in given.items() if value is not None}
+        layouts = [layout for layout in self.LAYOUTS if name in (None, layout.name)]
+        if 'img_dir' in changes or 'ann_dir' in changes:
+            layouts = [replace(layouts[0], name='given')]
+        for key in ('img_dir', 'ann_dir'):
             try:
-                template.format(split='', domain='')
+                (changes.get(key) or '').format(split='', domain='')
             except (KeyError, IndexError, ValueError) as error:
-                raise ConfigError(f"{key}='{template}' is no valid template ({error!r}). The "
+                raise ConfigError(f"{key}='{changes[key]}' is no valid template ({error!r}). The "
                                   'fields are {split} and {domain}.') from error
-            if len(self.domains) > 1 and '{domain}' not in template:
-                raise ConfigError(f"{key}='{template}' gives the domains {self.domains} the same "
-                                  'folder. Put {domain} into it, or name one domain.')
+        return tuple(replace(layout, **changes) for layout in layouts)
+
+    def _stored_classes(self) -> tuple[str, ...]:
+        """Classes in the order of the stored ids."""
+        own = self.STORED_CLASSES or self.METAINFO.get('classes')
+        return tuple(own or self._metainfo['classes'])
 
     def _complete_metainfo(self, label_map: Mapping[int, int] | None) -> dict[str, Any]:
         """Classes, palette and domains, each present and consistent."""

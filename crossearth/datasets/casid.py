@@ -5,45 +5,38 @@ Liu et al., "CASID", ISPRS Journal of Photogrammetry and Remote Sensing, 2023: 9
 5000 x 5000 px with five classes.
 """
 
-from pathlib import Path
-
-from crossearth.datasets.base import DomainSegDataset
+from crossearth.datasets.base import DomainSegDataset, how_to_get
+from crossearth.datasets.ids import Colours, from_one, from_zero
+from crossearth.datasets.layouts import PREPARED, Layout
 from crossearth.registry import DATASETS
 
 __all__ = ['CASID']
 
+PALETTE = [[0, 0, 0], [255, 255, 0], [85, 255, 0], [255, 0, 0], [0, 112, 255]]
+
 
 @DATASETS.register_module()
 class CASID(DomainSegDataset):
-    """CASID in the layout of its release; domains `sub`, `tem`, `tms` and `trf`.
+    """CASID; domains `sub`, `tem`, `tms` and `trf`.
 
-    Expected below `data_root`, for each of SubMs, TemMs, TroMs and TroRf:
+    Layouts: `prepared`, and `release`, in which SubMs, TemMs, TroMs and TroRf hold
 
         SubMs/all_train/image/NAME.png    SubMs/all_train/label/NAME-label.png
         SubMs/all_test/image/NAME.png     SubMs/all_test/label/NAME-label.png
 
     The label folder of TroMs/all_test is called `label_id` in the release; both names are read.
+    Its labels hold ids from 0, ids from 1 or colours: the copies differ from their description.
     """
 
     METAINFO = {
-        'classes': ('background', 'building', 'forest', 'road', 'water'),
-        'palette': [[0, 0, 0], [255, 255, 0], [85, 255, 0], [255, 0, 0], [0, 112, 255]],
+        'classes': ('background', 'building', 'forest', 'road', 'water'), 'palette': PALETTE,
         'domains': ('sub', 'tem', 'tms', 'trf')}
-    FOLDERS = {'sub': 'SubMs', 'tem': 'TemMs', 'tms': 'TroMs', 'trf': 'TroRf'}
-    IMG_DIR = '{domain}/all_{split}/image'
-    ANN_DIR = '{domain}/all_{split}/label'
-    SEG_MAP_SUFFIX = '-label.png'
-    HOW_TO_GET = (
-        'CASID is not shipped with CrossEarth: download it from '
-        'https://huggingface.co/datasets/Linwei-Chen/CASID (CC BY 4.0; description at '
-        'https://github.com/Linwei-Chen/CASID), unpack it so that data_root holds '
-        'SubMs/all_train/image/*.png, SubMs/all_train/label/*-label.png, the same in '
-        'SubMs/all_test, and likewise TemMs, TroMs and TroRf; then set data_root (default '
-        'data/casid). To see the whole pipeline at once without a download, run `make demo`: '
-        'it builds BlueMarble-Climate, a small stand-in for the same question.')
-
-    def folders(self, domain: str) -> tuple[Path, Path]:
-        """Image and label folder of a climate, whichever of its two names the latter has."""
-        images, labels = super().folders(domain)
-        renamed = labels.with_name('label_id')
-        return images, renamed if renamed.is_dir() and not labels.is_dir() else labels
+    LAYOUTS = (
+        PREPARED,
+        Layout('release', '{domain}/all_{split}/image',
+               ('{domain}/all_{split}/label', '{domain}/all_{split}/label_id'),
+               '.png', '-label.png',
+               folders={'sub': 'SubMs', 'tem': 'TemMs', 'tms': 'TroMs', 'trf': 'TroRf'},
+               # no pixel is without a class, so a 0 tells the two apart
+               ids=(from_zero(5), from_one(5, zero=False), Colours.of(PALETTE))))
+    HOW_TO_GET = how_to_get('casid')

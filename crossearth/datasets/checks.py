@@ -11,47 +11,54 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 
-from crossearth.datasets.labels import LabelRule, read_label
+from crossearth.datasets.labels import LabelRule, StoredLabel, read_stored
 from crossearth.errors import DataError, suggest
 
-__all__ = ['MAX_LABELS_READ', 'check_labels', 'check_sizes', 'find_pairs']
+__all__ = ['IMAGE_SUFFIXES', 'MAX_LABELS_READ', 'check_labels', 'check_sizes', 'contents_of',
+           'find_pairs', 'list_names', 'read_labels']
 
 MAX_LABELS_READ = 2000
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.tif', '.tiff')
 THREADS = 8  # the work is decompression and file latency, which both release the interpreter
 
 Pair = tuple[Path, Path]
+T = TypeVar('T')
+R = TypeVar('R')
 
 
-def find_pairs(img_dir: Path, ann_dir: Path, img_suffix: str, seg_map_suffix: str) -> list[Pair]:
+def find_pairs(img_dir: Path, ann_dir: Path, img_suffix: str | None,
+               seg_map_suffix: str | None) -> list[Pair]:
     """Pair every image with its label by the name before the suffix, in sorted order.
 
     Args:
         img_dir: Folder of images; sub-folders are searched too.
         ann_dir: Folder of labels with the same sub-folders.
-        img_suffix: Ending of image names, such as `.png`.
-        seg_map_suffix: Ending of label names, such as `-label.png`.
+        img_suffix: Ending of image names, such as `.png`; None for any of `IMAGE_SUFFIXES`.
+        seg_map_suffix: Ending of label names, such as `-label.png`, or None likewise.
 
     Raises:
-        DataError: A folder is missing, no image has the suffix, or an image has no label.
+        DataError: A folder is missing, no image has the suffix, an image has no label, or two
+            files of a folder differ in their suffix only.
     """
     for folder in (img_dir, ann_dir):
         if not folder.is_dir():
             raise DataError(f'The folder {folder} does not exist; {_nearest(folder)} Correct '
                             'data_root, domains, split, or the templates img_dir and ann_dir.')
-    images, labels = _names(img_dir, img_suffix), set(_names(ann_dir, seg_map_suffix))
+    images, labels = list_names(img_dir, img_suffix), list_names(ann_dir, seg_map_suffix)
     if not images:
-        raise DataError(f'No image in {img_dir} ends in {img_suffix!r}; the folder '
-                        f'{_contents(img_dir)}. Set img_suffix, or correct img_dir.')
-    lonely = [stem + img_suffix for stem in images if stem not in labels]
+        raise DataError(f'No image in {img_dir} ends in {_ending(img_suffix)}; the folder '
+                        f'{contents_of(img_dir)}. Set img_suffix, or correct img_dir.')
+    lonely = [name for stem, name in images.items() if stem not in labels]
     if lonely:
         raise DataError(f'{len(lonely)} of {len(images)} images in {img_dir} have no label '
-                        f'NAME{seg_map_suffix} in {ann_dir}: {_first(lonely)}. The label folder '
-                        f'{_contents(ann_dir)}. Add the labels, set seg_map_suffix, or remove '
-                        'these images.')
-    return [(img_dir / (stem + img_suffix), ann_dir / (stem + seg_map_suffix)) for stem in images]
+                        f'NAME{seg_map_suffix or ".png"} in {ann_dir}: {_first(lonely)}. The label '
+                        f'folder {contents_of(ann_dir)}. Add the labels, set seg_map_suffix, or '
+                        'remove these images.')
+    return [(img_dir / name, ann_dir / labels[stem]) for stem, name in images.items()]
 
 
 def check_sizes(pairs: Sequence[Pair]) -> None:
@@ -60,34 +67,44 @@ def check_sizes(pairs: Sequence[Pair]) -> None:
     Raises:
         DataError: A header cannot be read, or a label has another size than its image.
     """
-    _check_all(_check_size, pairs, 'pairs')
+    _for_all(_check_size, pairs, 'pairs')
 
 
-def check_labels(paths: Sequence[Path], rule: LabelRule) -> None:
-    """Decode labels and check their values: all of them, or `MAX_LABELS_READ` evenly spaced ones.
+def read_labels(paths: Sequence[Path]) -> list[StoredLabel]:
+    """Read what labels store: all of them, or `MAX_LABELS_READ` evenly spaced ones.
 
     Raises:
-        DataError: A label cannot be decoded or holds a value that no class has.
+        DataError: A label cannot be decoded.
     """
     count = min(len(paths), MAX_LABELS_READ)
-    chosen = [paths[i * len(paths) // count] for i in range(count)]
-    _check_all(lambda path: rule.train_ids(read_label(path), path), chosen, 'labels read')
+    return _for_all(read_stored, [paths[i * len(paths) // count] for i in range(count)],
+                    'labels read')
 
 
-def _check_all(check: Callable, items: Sequence, noun: str) -> None:
-    """Run `check` on all items, and raise the first complaint with the number of the others."""
-    def complaint(item: object) -> DataError | None:
+def check_labels(labels: Sequence[StoredLabel], rule: LabelRule) -> None:
+    """Check that a rule turns all that labels store into train ids.
+
+    Raises:
+        DataError: A label holds a value that no class has.
+    """
+    _for_all(rule.check, labels, 'labels read')
+
+
+def _for_all(function: Callable[[T], R], items: Sequence[T], noun: str) -> list[R]:
+    """Call `function` on all items, and raise the first complaint with the number of the others."""
+    def attempt(item: T) -> R | DataError:
         try:
-            check(item)
+            return function(item)
         except DataError as error:
             return error
-        return None
 
     with ThreadPoolExecutor(THREADS) as pool:
-        errors = [error for error in pool.map(complaint, items) if error]
+        results = list(pool.map(attempt, items))
+    errors = [result for result in results if isinstance(result, DataError)]
     if errors:
         more = f' ({len(errors)} of {len(items)} {noun} have such a fault.)'
         raise DataError(f'{errors[0]}{more if len(errors) > 1 else ""}') from errors[0]
+    return [result for result in results if not isinstance(result, DataError)]
 
 
 def _check_size(pair: Pair) -> None:
@@ -107,18 +124,35 @@ def _header_size(path: Path) -> tuple[int, int]:
                         'it with its partner.') from error
 
 
-def _names(folder: Path, suffix: str) -> list[str]:
-    """Sorted names below `folder` that end in `suffix`, without it and with `/` between parts."""
-    found = []
+def list_names(folder: Path, suffix: str | None) -> dict[str, str]:
+    """Files below a folder in sorted order: name before the suffix -> name.
+
+    Args:
+        folder: Folder to search with its sub-folders; `/` stands between parts of a name.
+        suffix: Ending of the names; None for any of `IMAGE_SUFFIXES`, small or capital.
+
+    Raises:
+        DataError: Two names differ in their suffix only.
+    """
+    found: dict[str, str] = {}
     for parent, _, files in os.walk(folder, followlinks=True):
         below = Path(parent).relative_to(folder)
-        # hidden files are left-overs of file managers ('._tile.png' on macOS), never samples
-        found += [(below / name).as_posix()[:-len(suffix)] for name in files
-                  if name.endswith(suffix) and not name.startswith('.')]
-    return sorted(found)
+        for name in files:
+            ending = suffix if suffix is not None else Path(name).suffix
+            known = name.endswith(ending) and (
+                suffix is not None or ending.lower() in IMAGE_SUFFIXES)
+            # hidden files are left-overs of file managers ('._tile.png' on macOS), never samples
+            if known and not name.startswith('.'):
+                path = (below / name).as_posix()
+                stem = path[:len(path) - len(ending)]
+                if stem in found:
+                    raise DataError(f'The folder {folder} holds both {found[stem]} and {path}. '
+                                    'Set img_suffix and seg_map_suffix to the kind that counts.')
+                found[stem] = path
+    return dict(sorted(found.items()))
 
 
-def _contents(folder: Path) -> str:
+def contents_of(folder: Path) -> str:
     """What a folder holds, for a message: counts by suffix, and the first folders."""
     entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith('.')]
     folders = [entry.name for entry in entries if entry.is_dir()]
@@ -134,8 +168,12 @@ def _nearest(path: Path) -> str:
     parent = next(parent for parent in path.parents if parent.is_dir())
     siblings = [entry.name for entry in parent.iterdir() if entry.is_dir()]
     missing = path.relative_to(parent).parts[0]
-    return f'{parent} {_contents(parent)}.{suggest(missing, siblings)}'
+    return f'{parent} {contents_of(parent)}.{suggest(missing, siblings)}'
 
 
 def _first(names: Sequence[str]) -> str:
     return ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
+
+
+def _ending(suffix: str | None) -> str:
+    return repr(suffix) if suffix is not None else ', '.join(IMAGE_SUFFIXES)

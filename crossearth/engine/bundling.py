@@ -9,11 +9,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date
+from logging import WARNING
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from torch import nn
 
 from crossearth import __version__
@@ -23,6 +25,7 @@ from crossearth.inference.card import FORBIDDEN_KEYS, Card
 from crossearth.registry import DATASETS, MODELS
 from crossearth.weight_files import file_sha256
 
+from .bundle_statistics import training_statistics
 from .complete import complete_config, dataset_classes
 from .config import load_config
 from .runner import load_checkpoint
@@ -42,6 +45,7 @@ def export_bundle(
     gsd_m: float | None = None,
     licence: str = 'unknown',
     bands: tuple[str, ...] | None = None,
+    statistics: int = 200,
 ) -> Path:
     """Write the bundle of a training.
 
@@ -52,6 +56,8 @@ def export_bundle(
         gsd_m: Size of a pixel of the training data on the ground in metres, where it is known.
         licence: SPDX identifier of the licence of the weights.
         bands: Names of the input bands in order; R, G, B if not given.
+        statistics: Training images that describe the training domain for `crossearth gap`; 0
+            leaves that out.
 
     Returns:
         The folder of the bundle.
@@ -80,13 +86,21 @@ def export_bundle(
                           'metainfo=dict(classes=(...)) to its data sets.')
     if 'weights' in described['backbone']:
         described['backbone']['weights'] = 'random'  # the bundle holds them
+    normalisation = _normalisation(cfg, bands)
+    described_domain: dict[str, Any] = {}
+    if statistics and cfg.get('train_dataloader'):
+        described_domain, missing = training_statistics(
+            cfg.train_dataloader.dataset, model, normalisation, tuple(_crop(cfg)), statistics)
+        if missing:
+            print_log(f'The bundle does not describe its training domain, so `crossearth gap` '
+                      f'needs --reference: {missing}', logger='current', level=WARNING)
     card = Card(
         model=described, classes=classes, palette=_palette(cfg, len(classes)),
         crop=_crop(cfg), overlap=_overlap(described), gsd_m=gsd_m, licence=licence,
         output=_output(model.decode_head), training_domain=_domains(cfg),
         metrics=_metrics(work_dir / 'report.json') if last else {},
         provenance=_provenance(config_path, checkpoint, model),
-        **_normalisation(cfg, bands))
+        statistics=described_domain, **normalisation)
     return write_bundle(folder, model, card)
 
 

@@ -1,13 +1,83 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a tool ends: an error that a user can mend is one paragraph, a bug keeps its traceback."""
+"""What the command lines of the tools share: how they name a config, and how they end.
 
+An error that a user can mend is one paragraph, a bug keeps its traceback.
+"""
+
+import argparse
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from crossearth import compat
 from crossearth.errors import CrossEarthError
 
-__all__ = ['run_tool']
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+__all__ = ['add_config_options', 'add_run_options', 'config_parser', 'loading_options',
+           'read_config', 'run_tool']
+
+
+def config_parser(description: str) -> argparse.ArgumentParser:
+    """Make a parser of a tool that reads a config, as `read_config` needs it."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('config', help='config file')
+    add_config_options(parser)
+    return parser
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that change a config without an edit of it."""
+    from mmengine.config import DictAction
+
+    parser.add_argument(
+        '--data-root', metavar='DIR',
+        help='read the data sets from the folders of their names in DIR, or the only one from DIR '
+             'itself (default: data, or $CROSSEARTH_DATA)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='override settings of the config, e.g. train_cfg.max_iters=20')
+
+
+def add_run_options(parser: argparse.ArgumentParser, work_dir: str) -> None:
+    """Add the options of a tool that runs a model.
+
+    Args:
+        parser: The parser.
+        work_dir: What `--work-dir` is, and its default.
+    """
+    parser.add_argument('--work-dir', metavar='DIR', help=work_dir)
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none',
+                        help='how the processes were started (tools/dist_*.sh set it)')
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0,
+                        help=argparse.SUPPRESS)
+    parser.add_argument('--allow-partial', action='store_true',
+                        help='load what fits of a checkpoint and report the rest, instead of '
+                             'refusing it')
+    parser.add_argument('--trust-checkpoint', action='store_true',
+                        help='load a checkpoint that could run code; only of someone you trust')
+
+
+def loading_options(args: argparse.Namespace) -> dict[str, bool]:
+    """Give `build_runner` the options of `add_run_options` about checkpoints."""
+    return {'allow_partial': args.allow_partial, 'trust': args.trust_checkpoint}
+
+
+def read_config(args: argparse.Namespace, schedule: str | None = None) -> 'Config':
+    """Read the config that a command line names, with its options applied.
+
+    Args:
+        args: What a parser of `config_parser` gave.
+        schedule: Config whose entries replace those of the first.
+
+    Raises:
+        ConfigError: See `load_config`.
+    """
+    from .config import load_config
+
+    return load_config(
+        args.config, args.cfg_options, schedule=schedule, data_root=args.data_root)
 
 
 def run_tool(main: Callable[[], object]) -> None:

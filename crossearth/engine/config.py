@@ -5,41 +5,53 @@ A config is a program: mmengine executes it. Nothing here executes more than `Co
 """
 
 import ast
+import logging
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
 from crossearth import compat
 from crossearth.errors import ConfigError, suggest
 from crossearth.registry import SCOPE
 
 from .config_check import check_classes, check_config
+from .data_root import set_data_root
 
 __all__ = ['check_classes', 'check_config', 'load_config']
 
 FREE_KEYS = ('optim_wrapper.paramwise_cfg.custom_keys',)  # names of parameters, in any spelling
 
 
-def load_config(path: str | Path, cfg_options: Mapping[str, Any] | None = None) -> Config:
+def load_config(
+    path: str | Path,
+    cfg_options: Mapping[str, Any] | None = None,
+    *,
+    schedule: str | Path | None = None,
+    data_root: str | Path | None = None,
+) -> Config:
     """Read, override and check a config.
 
     Args:
         path: A `.py` config (`.json` and `.yaml` work too).
         cfg_options: Dotted keys and values that replace entries, as `--cfg-options` gives them.
+            They are applied last.
+        schedule: Another config, whose entries replace those of the first.
+        data_root: Where the data sets lie; see `set_data_root`.
 
     Raises:
-        ConfigError: The file is missing or broken, an option has no place in it, or a type, keyword
+        ConfigError: A file is missing or broken, an option has no place in it, or a type, keyword
             or number of classes in it is wrong.
     """
     compat.apply()
-    _check_files(Path(path))
-    try:
-        cfg = Config.fromfile(path)
-    except Exception as error:  # a config is a program and can raise anything
-        raise ConfigError(_execution_error(Path(path), error)) from error
+    cfg = _read(Path(path))
+    if schedule is not None:
+        cfg.merge_from_dict(_read(Path(schedule)).to_dict())
+    if data_root is not None:
+        set_data_root(cfg, data_root)
     cfg.setdefault('default_scope', SCOPE)
     for key in cfg_options or {}:
         _check_option(cfg, key)
@@ -52,6 +64,21 @@ def load_config(path: str | Path, cfg_options: Mapping[str, Any] | None = None) 
     except ConfigError as error:
         raise ConfigError(f'{path}: {error}') from None
     return cfg
+
+
+def _read(path: Path) -> Config:
+    """Execute a config and those that it inherits from."""
+    _check_files(path)
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    # else each use of $CROSSEARTH_DATA is a line on stdout, also in what print_config prints
+    logger.setLevel(logging.WARNING)
+    try:
+        return Config.fromfile(path)
+    except Exception as error:  # a config is a program and can raise anything
+        raise ConfigError(_execution_error(path, error)) from error
+    finally:
+        logger.setLevel(level)
 
 
 def _check_files(path: Path, child: Path | None = None) -> None:

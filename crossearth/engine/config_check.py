@@ -18,7 +18,7 @@ from crossearth.errors import ConfigError, suggest
 from crossearth.registry import SCOPE
 
 __all__ = ['HELPER_KEYS', 'RUNNER_KEYS', 'check_classes', 'check_config', 'data_classes',
-           'keyword_arguments']
+           'keyword_arguments', 'members', 'resolve_type']
 
 RUNNER_KEYS = frozenset({
     'activation_checkpointing', 'auto_scale_lr', 'compile', 'custom_hooks', 'custom_imports',
@@ -31,9 +31,9 @@ RUNNER_KEYS = frozenset({
 """Top-level keys that mmengine's Runner reads."""
 
 HELPER_KEYS = frozenset({
-    # what is trained and tested on
-    'dataset_type', 'data_root', 'metainfo', 'source', 'targets', 'domains', 'classes',
-    'num_classes',
+    # what is trained and tested on; `complete_data` carries these to loaders and evaluators
+    'data_root', 'classes', 'palette', 'source', 'targets',
+    'dataset_type', 'metainfo', 'domains', 'num_classes', 'datasets',
     # size of a training crop, of a test image and of a test window, in pixels
     'crop_size', 'image_size', 'stride', 'mean', 'std', 'meta_keys',
     'train_pipeline', 'val_pipeline', 'test_pipeline', 'tta_pipeline', 'tta_model',
@@ -219,13 +219,34 @@ def _data_classes(path: str, node: Any, cfg: Config) -> Iterator[tuple[str, tupl
     """The classes of a data set, or of those that it wraps, where they can be known unbuilt."""
     if not isinstance(node, Mapping):
         return
-    inner = node.get('datasets', [node['dataset']] if 'dataset' in node else [])
-    for index, item in enumerate(inner):
-        yield from _data_classes(f'{path}.{index}', item, cfg)
-    kind = node.get('type')
-    if isinstance(kind, str):
-        kind = _resolve(f'{path}.type', kind, 'DATASETS', cfg.get('default_scope', SCOPE))
+    wrapped = members(path, node)
+    for inner, member in wrapped:
+        yield from _data_classes(inner, member, cfg)
+    kind = resolve_type(f'{path}.type', node.get('type'), 'DATASETS', cfg)
     own = node.get('metainfo') or {}
     classes = own.get('classes', (getattr(kind, 'METAINFO', None) or {}).get('classes'))
-    if not inner and isinstance(classes, (list, tuple)):
+    if not wrapped and isinstance(classes, (list, tuple)):
         yield path, tuple(classes)
+
+
+def members(path: str, node: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Paths and configs of the data sets that a data set wraps; none if it reads files itself."""
+    wrapped = node.get('datasets', [node['dataset']] if 'dataset' in node else [])
+    return [(f'{path}.{index}', member) for index, member in enumerate(wrapped)]
+
+
+def resolve_type(path: str, kind: Any, registry: str, cfg: Config) -> Any:
+    """Give the class that a `type` of the config names; one that is no name stays as it is.
+
+    Args:
+        path: Dotted path of the entry, for the message.
+        kind: Its value.
+        registry: mmengine's root registry of its place.
+        cfg: The config, for its scope.
+
+    Raises:
+        ConfigError: Nothing has this name.
+    """
+    if not isinstance(kind, str):
+        return kind
+    return _resolve(path, kind, registry, cfg.get('default_scope', SCOPE))

@@ -22,8 +22,10 @@ from .record import DomainReport, DomainResult, clean
 
 __all__ = [
     'comparison_markdown',
+    'print_baselines',
     'print_report',
     'read_report',
+    'report_from_dict',
     'report_table',
     'write_csv',
     'write_json',
@@ -89,9 +91,56 @@ def print_report(report: DomainReport, console: Console | None = None) -> None:
         console.print(report_table(report, summary=False))
 
 
-def write_json(report: DomainReport, path: Path) -> None:
-    """Write a report as JSON, whole or not at all."""
-    _write(path, json.dumps(report.to_dict(), indent=1, allow_nan=False) + '\n')
+def print_baselines(
+    report: DomainReport,
+    baselines: Mapping[str, DomainReport],
+    rules: Mapping[str, str],
+    console: Console | None = None,
+) -> None:
+    """Print a model's numbers beside those of baselines.
+
+    Args:
+        report: The model's report.
+        baselines: Reports of baselines on the same domains, by name.
+        rules: What each baseline does.
+        console: Where to; default stdout.
+    """
+    table = Table(title='Against baselines that know nothing, %', title_justify='left')
+    table.add_column('domain', no_wrap=True)
+    columns = {'model': report, **baselines}
+    keys = [key for key in report.summary_names if key in ('IoU', 'mIoU')]
+    for key in keys:
+        for name in columns:
+            table.add_column(f'{key}\n{name}', justify='right', min_width=5)
+    for group in (report.seen, report.unseen):
+        for name in group:
+            title = f'{name} (source)' if name in report.source else name
+            cells = [_number(other.summary(name)[key]) for key in keys
+                     for other in columns.values()]
+            table.add_row(title, *cells)
+        table.add_section()
+    if report.unseen:
+        cells = [_number(other.mean(report.unseen)[key]) for key in keys
+                 for other in columns.values()]
+        table.add_row('mean over unseen', *cells, style='cyan')
+    table.caption = '\n'.join(f'{name}: {rule}' for name, rule in rules.items())
+    table.caption_justify = 'left'
+    (console or Console(width=None if sys.stdout.isatty() else 240)).print(table)
+
+
+def write_json(
+    report: DomainReport, path: Path, extra: Mapping[str, Any] | None = None
+) -> None:
+    """Write a report as JSON, whole or not at all.
+
+    Args:
+        report: The report.
+        path: The file.
+        extra: What stands beside the report: `run`, the facts of the run that was tested, and
+            `baselines`, the reports of baselines on the same images.
+    """
+    data = {**(extra or {}), **report.to_dict()}
+    _write(path, json.dumps(data, indent=1, allow_nan=False) + '\n')
 
 
 def write_csv(report: DomainReport, path: Path) -> None:
@@ -120,19 +169,23 @@ def read_report(path: Path) -> DomainReport:
         DataError: The file is missing or no report.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding='utf-8'))
-        return DomainReport(
-            classes=tuple(data['classes']),
-            source=tuple(data['source']),
-            foreground=data['foreground'],
-            domains={
-                name: DomainResult(np.array(row['confusion'], dtype=np.int64), row['num_samples'])
-                for name, row in data['domains'].items()},
-        )
+        return report_from_dict(json.loads(Path(path).read_text(encoding='utf-8')))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f'{path} cannot be read as a report ({type(error).__name__}: {error}). '
             'Run the test again to write it anew.') from error
+
+
+def report_from_dict(data: Mapping[str, Any]) -> DomainReport:
+    """Make a report of what `DomainReport.to_dict` gave."""
+    return DomainReport(
+        classes=tuple(data['classes']),
+        source=tuple(data['source']),
+        foreground=data['foreground'],
+        domains={
+            name: DomainResult(np.array(row['confusion'], dtype=np.int64), row['num_samples'])
+            for name, row in data['domains'].items()},
+    )
 
 
 def comparison_markdown(reports: Mapping[str, DomainReport]) -> str:

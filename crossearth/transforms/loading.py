@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files -> arrays: image and label of a sample, with errors that carry the path."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from crossearth.datasets.labels import LabelRule, read_label
+from crossearth.datasets.labels import LabelRule
 from crossearth.errors import DataError
 from crossearth.registry import TRANSFORMS
 
@@ -68,9 +69,11 @@ class LoadImage(BaseTransform):
 class LoadLabel(BaseTransform):
     """Load the label of a sample of `DomainSegDataset` as train ids.
 
-    Required keys: `seg_map_path`, `num_classes`, `reduce_zero_label`, `label_map`,
-    `unknown_label`, `seg_fields`, and `img_shape` where the image is loaded. Added key:
-    `gt_seg_map` (H, W) uint8, each value in [0, C) or 255.
+    It stands before every transform of the geometry, so that they change the label alike. Only a
+    test pipeline may put it after a resize: predictions are then brought to the label's size.
+
+    Required keys: `seg_map_path`, the fields of `LabelRule`, `seg_fields`, and `ori_shape` where
+    the image is loaded. Added key: `gt_seg_map` (H, W) uint8, each value in [0, C) or 255.
 
     Raises:
         DataError: The label is damaged, has another size than the image, or holds a value that no
@@ -80,13 +83,12 @@ class LoadLabel(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add the label to the sample."""
         path = results['seg_map_path']
-        rule = LabelRule(results['num_classes'], results['reduce_zero_label'],
-                         results['label_map'], results['unknown_label'])
-        label = rule.train_ids(read_label(path), path)
-        expected = results.get('img_shape', label.shape)
+        rule = LabelRule(**{field.name: results[field.name] for field in fields(LabelRule)})
+        label = rule.read(path)
+        expected = results.get('ori_shape', label.shape)
         if label.shape != tuple(expected):
             raise DataError(f'The label {path} is {label.shape[0]} x {label.shape[1]} px, but its '
                             f'image is {expected[0]} x {expected[1]} px (height x width). Export '
-                            'the label on the grid of the image, and load it before any resizing.')
-        fields = [*results['seg_fields'], 'gt_seg_map']
-        return results | {'gt_seg_map': label, 'seg_fields': fields}
+                            'the label on the grid of the image.')
+        return results | {
+            'gt_seg_map': label, 'seg_fields': [*results['seg_fields'], 'gt_seg_map']}

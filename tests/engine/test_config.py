@@ -101,6 +101,8 @@ def test_error_while_executing(folder, text, message):
 
 @pytest.mark.parametrize(('text', 'message'), [
     ('trian_cfg = dict()', r"'trian_cfg' is not a top-level key.*'train_cfg'\?.*custom_"),
+    ("target = ['wet']", r"'target' is not a top-level key.*'targets'\?"),
+    ("data_rot = 'x'", r"'data_rot' is not a top-level key.*'data_root'\?"),
     ("model = dict(decode_head=dict(type='FCNHaed'))",
      r"model\.decode_head\.type: there is no model called 'FCNHaed'\. Did you mean 'FCNHead'"),
     ("model = dict(backbone=dict(init_cfg=dict(type='Pretraind', checkpoint='x')))",
@@ -164,6 +166,87 @@ def test_option_replaces_or_adds(folder, option):
     assert node == 1
 
 
+# ------------------------------------------------------------------------- schedule and data root
+
+def test_schedule_replaces_the_config_and_options_replace_both(folder):
+    (folder / 'schedule.py').write_text(
+        "optim_wrapper = dict(optimizer=dict(lr=0.5))\n"
+        "param_scheduler = [dict(type='LinearLR', end=3), dict(type='PolyLR', power=1.0)]\n"
+        'train_cfg = dict(max_iters=9)\n')
+    cfg = load_config(folder / 'base.py', {'train_cfg.max_iters': 7},
+                      schedule=folder / 'schedule.py')
+    assert cfg.optim_wrapper.optimizer == {'type': 'AdamW', 'lr': 0.5}
+    assert cfg.param_scheduler == [
+        {'type': 'LinearLR', 'end': 3}, {'type': 'PolyLR', 'power': 1.0}]
+    assert cfg.train_cfg == {'type': 'IterBasedTrainLoop', 'max_iters': 7}
+
+
+def test_missing_schedule(folder):
+    with pytest.raises(ConfigError, match=r"no config .*bas\.py\. Did you mean 'base\.py'"):
+        load_config(folder / 'base.py', schedule=folder / 'bas.py')
+
+
+ROOTS = """
+datasets = [dict(type='Potsdam', data_root='data/potsdam'),
+            dict(type='Vaihingen', data_root='data/vaihingen/')]
+train_dataloader = dict(dataset=dict(type='DomainConcat', datasets=datasets))
+"""
+
+
+def test_data_root_holds_the_folder_of_each_data_set(tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text(ROOTS)
+    (tmp_path / 'here' / 'potsdam').mkdir(parents=True)
+    cfg = load_config(path, data_root=tmp_path / 'here')
+    for members in (cfg.train_dataloader.dataset.datasets, cfg.datasets):
+        assert [member.data_root for member in members] == [
+            f'{tmp_path}/here/potsdam', f'{tmp_path}/here/vaihingen']
+
+
+@pytest.mark.parametrize('subfolder', ['', '/loveda'])
+def test_data_root_of_a_single_data_set(tmp_path, subfolder):
+    path = tmp_path / 'config.py'
+    path.write_text("data_root = 'data/loveda'\ntrain_dataloader = dict(dataset=dict("
+                    "type='LoveDA', data_root=data_root))")
+    (tmp_path / f'here{subfolder}').mkdir(parents=True)
+    cfg = load_config(path, {'custom_note': 1}, data_root=tmp_path / 'here')
+    assert cfg.data_root == cfg.train_dataloader.dataset.data_root == (
+        f'{tmp_path}/here{subfolder}')
+
+
+def test_data_root_of_a_config_that_names_none(tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text("train_dataloader = dict(dataset=dict(type='LoveDA'))")
+    assert load_config(path, data_root=tmp_path).data_root == str(tmp_path)
+    assert load_config(path, {'data_root': 'x'}, data_root=tmp_path).data_root == 'x'
+
+
+@pytest.mark.parametrize(('text', 'folder', 'message'), [
+    (ROOTS, 'missing', r'--data-root: there is no folder .*missing'),
+    (ROOTS, '.', r'reads 2 data sets, and there is none of the folders .*potsdam, .*vaihingen'),
+    (ROOTS.replace('data/vaihingen/', 'other/potsdam'), 'holds',
+     r'data/potsdam, other/potsdam are different data sets with folders of one name'),
+])
+def test_data_root_without_the_data(tmp_path, text, folder, message):
+    (tmp_path / 'holds' / 'potsdam').mkdir(parents=True)
+    path = tmp_path / 'config.py'
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(path, data_root=tmp_path / folder)
+
+
+def test_data_root_by_the_environment(tmp_path, monkeypatch, capsys):
+    path = tmp_path / 'config.py'
+    path.write_text("data_root = '{{$CROSSEARTH_DATA:data}}/loveda'")
+    monkeypatch.delenv('CROSSEARTH_DATA', raising=False)
+    assert load_config(path).data_root == 'data/loveda'
+    monkeypatch.setenv('CROSSEARTH_DATA', '/else where')
+    cfg = load_config(path)
+    assert cfg.data_root == '/else where/loveda'
+    assert "data_root = '/else where/loveda'" in cfg.pretty_text
+    assert capsys.readouterr().out == ''  # what print_config prints is a config again
+
+
 # --------------------------------------------------------------------------------------- classes
 
 def test_classes_of_head_and_data_must_agree(folder):
@@ -184,9 +267,11 @@ def test_classes_of_wrapped_data_are_compared(folder, wrap):
         check_classes(cfg)
 
 
-def test_classes_of_a_registered_data_set_count(folder):
+@pytest.mark.parametrize('dataset', [
+    {'type': 'PotsdamDataset'}, {'type': 'DomainConcat', 'datasets': [{'type': 'Vaihingen'}]}])
+def test_classes_of_a_registered_data_set_count(folder, dataset):
     cfg = load_config(folder / 'base.py')
-    cfg.train_dataloader.dataset = {'type': 'PotsdamDataset'}
+    cfg.train_dataloader.dataset = dataset
     with pytest.raises(ConfigError, match=r'is 2, but .* has 6 classes \(impervious_surface'):
         check_classes(cfg)
 

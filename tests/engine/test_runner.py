@@ -8,8 +8,14 @@ import pytest
 import torch
 
 from crossearth.compat import load_checkpoint as read
+from crossearth.engine.checkpoint_files import save_checkpoint
 from crossearth.engine.config import load_config
-from crossearth.engine.runner import build_runner, load_checkpoint, load_pretrained
+from crossearth.engine.runner import (
+    build_runner,
+    evaluate_trained,
+    load_checkpoint,
+    load_pretrained,
+)
 from crossearth.errors import CheckpointError, ConfigError, DataError, WeightsNotFoundError
 
 
@@ -36,6 +42,31 @@ def test_train_test_and_report(tiny_config, tmp_path):
     pixels = sum(map(sum, report['domains']['wet']['confusion']))
     assert pixels == 2 * 30 * 32  # two tiles less two ignored rows each
     assert (tmp_path / 'test' / 'report.csv').is_file()
+
+
+def test_a_trained_model_is_tested_like_its_checkpoint(tiny_config, tmp_path):
+    runner, checkpoint = train(tiny_config, tmp_path)
+    evaluate_trained(runner)
+    cfg = load_config(tiny_config)
+    cfg.work_dir = str(tmp_path / 'test')
+    build_runner(cfg, checkpoint=checkpoint).test()
+    at_once, later = (json.loads((tmp_path / name / 'report.json').read_text())
+                      for name in ('run', 'test'))
+    assert at_once['run']['checkpoint'] == 'iter_2.pth'
+    assert at_once == later
+
+
+def test_stored_configs_say_where_the_data_lay(tiny_config, tmp_path, monkeypatch):
+    root = f"'{tmp_path}/tiles'"
+    text = tiny_config.read_text().replace(root, "'{{$CROSSEARTH_DATA:data}}/tiles'")
+    tiny_config.write_text(text)
+    monkeypatch.setenv('CROSSEARTH_DATA', str(tmp_path))
+    _, checkpoint = train(tiny_config, tmp_path)
+    monkeypatch.delenv('CROSSEARTH_DATA')
+    assert root in read(checkpoint)['meta']['cfg']
+    stored = load_config(tmp_path / 'run' / 'tiny.py')
+    assert stored.test_dataloader.dataset.data_root == str(tmp_path / 'tiles')
+    build_runner(stored, checkpoint=checkpoint).test()
 
 
 def test_checkpoint_is_small_and_names_no_frozen_tensor(tiny_config, tmp_path):
@@ -75,7 +106,7 @@ def test_same_seed_same_weights_and_resume_goes_on(tiny_config, tmp_path):
 
 
 def test_amp(tiny_config, tmp_path):
-    runner, _ = train(tiny_config, tmp_path, **{'optim_wrapper.type': 'BF16OptimWrapper'})
+    runner, _ = train(tiny_config, tmp_path, **{'optim_wrapper.type': 'AutocastOptimWrapper'})
     assert all(p.dtype == torch.float32 for p in runner.model.parameters())
     assert all(torch.isfinite(p).all() for p in runner.model.parameters())
 
@@ -88,6 +119,39 @@ def test_missing_data_and_weights_are_named_together(tiny_config, tmp_path, monk
         'model.backbone.weights': 'dinov2_vitl14'})
     with pytest.raises(DataError, match=r'(?s)/nowhere.*dinov2_vitl14_pretrain\.pth'):
         build_runner(cfg)
+
+
+def test_missing_test_data_stop_a_training_that_is_tested(tiny_config, tmp_path):
+    cfg = load_config(tiny_config, {'test_dataloader.dataset.data_root': '/nowhere'})
+    cfg.work_dir = str(tmp_path / 'run')
+    with pytest.raises(DataError, match=r'(?s)/nowhere.*To train without it, give --no-test'):
+        build_runner(cfg)
+    assert build_runner(cfg, test=False).iter == 0
+
+
+def test_data_missing_for_both_are_named_once(tiny_config):
+    cfg = load_config(tiny_config, {
+        f'{split}_dataloader.dataset.data_root': '/nowhere' for split in ('train', 'test')})
+    with pytest.raises(DataError) as caught:
+        build_runner(cfg)
+    assert str(caught.value).count('/nowhere') == 1
+    assert '--no-test' not in str(caught.value)  # it would not help
+
+
+def test_statistics_of_a_wrapped_target_are_warned_of(tiny_config, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr('crossearth.engine.runner.warn_if_target',
+                        lambda _, names: seen.append(names))
+    cfg = load_config(tiny_config)
+    dataset = cfg.test_dataloader.dataset
+    cfg.test_dataloader.dataset = {
+        'type': 'DomainConcat', 'datasets': [
+            {key: dataset[key] for key in ('type', 'data_root', 'metainfo')} | {'domains': [name]}
+            for name in ('dry', 'wet')],
+        **{key: dataset[key] for key in ('split', 'pipeline', 'test_mode')}}
+    cfg.work_dir = str(tmp_path / 'run')
+    build_runner(cfg)
+    assert seen == [{'wet'}]
 
 
 def test_missing_weights(tiny_config, tmp_path, monkeypatch):
@@ -115,7 +179,7 @@ def test_checkpoint_of_another_model(tiny_config, tmp_path):
     content = read(checkpoint)
     content['state_dict'].pop('decode_head.cls_embed.bias')
     content['state_dict']['decode_head.cls_embed.weight'] = torch.zeros(9, 16)
-    torch.save(content, checkpoint)
+    save_checkpoint(content, checkpoint)
     with pytest.raises(CheckpointError, match=r'does not fit.*cls_embed.*2 differences in all'):
         load_checkpoint(runner.model, checkpoint)
 

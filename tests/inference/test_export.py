@@ -57,6 +57,7 @@ def test_logits_are_exported_as_probabilities(bundle):
     torch.testing.assert_close(logits(image), expected)
 
 
+@pytest.mark.slow
 def test_a_pt2_program_gives_the_scores_of_torch(bundle, tmp_path):
     extra = {'metadata.json': ''}
     path = export_pt2(bundle, tmp_path / 'model.pt2')

@@ -48,6 +48,17 @@ def test_print_config_shows_what_a_run_would_see(monkeypatch, capsys):
     assert printed['model']['decode_head']['num_classes'] == 6  # filled in from the data set
 
 
+def test_print_config_shows_where_the_data_lie(monkeypatch, capsys, tmp_path):
+    config = TOOLS.parent / 'configs' / 'crossearth' / 'casid_sub2tem.py'
+    monkeypatch.setenv('CROSSEARTH_DATA', str(tmp_path))
+    for options, root in (((), tmp_path / 'casid'), (('--data-root', tmp_path), tmp_path)):
+        run(monkeypatch, 'print_config.py', config, *options)
+        printed = {}
+        exec(capsys.readouterr().out, printed)
+        for split in ('train', 'test'):
+            assert printed[f'{split}_dataloader']['dataset']['data_root'] == str(root)
+
+
 def test_browse_dataset_draws_every_sample_in_true_colours(config, monkeypatch, capsys, tmp_path):
     run(monkeypatch, 'browse_dataset.py', config, '--out', tmp_path / 'out', '--number', 99)
     pages = capsys.readouterr().out.split()
@@ -55,6 +66,13 @@ def test_browse_dataset_draws_every_sample_in_true_colours(config, monkeypatch, 
     pixels = np.asarray(Image.open(pages[0])).reshape(-1, 3)
     for colour in ([0, 0, 250], [0, 255, 0], [255, 0, 0]):  # blue stays blue: no BGR mix-up
         assert (pixels == colour).all(axis=1).sum() > 1000
+
+
+def test_browse_dataset_from_another_root(config, monkeypatch, capsys, tmp_path):
+    config.write_text(CONFIG.format(root='nowhere/tiles'))
+    run(monkeypatch, 'browse_dataset.py', config, '--out', tmp_path / 'out', '--number', 1,
+        '--data-root', tmp_path)
+    assert capsys.readouterr().out.split() == [str(tmp_path / 'out' / 'train_00.png')]
 
 
 def test_browse_dataset_without_that_split(config, monkeypatch, capsys):

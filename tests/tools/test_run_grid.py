@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
+from crossearth.engine.complete import complete_data
 from crossearth.engine.config import load_config
 from crossearth.errors import ConfigError
 from crossearth.evaluation import DomainReport, DomainResult, SpreadTable, write_json
@@ -35,7 +36,7 @@ class FakeTools:
     """Instead of processes: leave what tools/train.py and tools/test.py leave."""
 
     def __init__(self):
-        self.calls, self.broken = [], False
+        self.calls, self.broken = [], 0  # the iteration whose checkpoint is the last
 
     def run(self, command, stdout, **_):
         python, tool, config, *options, flag, folder = command
@@ -47,13 +48,13 @@ class FakeTools:
         self.calls.append((tool.stem, str(folder), *options))
         if tool.stem == 'test':
             assert options == [str(folder / 'iter_7.pth')]
-            write_json(report(300), folder / 'report.json')
         elif self.broken and folder.name == 'seed1':
-            (folder / 'last_checkpoint').write_text('/elsewhere/iter_3.pth')
+            (folder / 'last_checkpoint').write_text(f'/elsewhere/iter_{self.broken}.pth')
             stdout.write('no space left on device')
             return SimpleNamespace(returncode=1)
         else:
             (folder / 'last_checkpoint').write_text('/elsewhere/iter_7.pth')
+        write_json(report(300), folder / 'report.json')
         return SimpleNamespace(returncode=0)
 
 
@@ -84,11 +85,10 @@ def test_runs_each_cell_and_seed_once(grid, capsys):
     calls = grid('--seeds', '0', '1')
     out = 'work_dirs/grid_tiny_7'
     folders = [f'{out}/{cell}/seed{seed}' for cell in ('Rein', 'all_of_it') for seed in (0, 1)]
-    assert [line[:2] for line in calls] == [
-        (tool, folder) for folder in folders for tool in ('train', 'test')]
+    assert calls == [('train', folder) for folder in folders]  # which tests, too
     assert '| all of it | 2 | ' in capsys.readouterr().out
     assert grid('--seeds', '0', '1') == []
-    assert len(grid('--seeds', '2')) == 4
+    assert len(grid('--seeds', '2')) == 2
     rein, whole = (load_config(f'{folder}.py') for folder in (folders[1], folders[3]))
     assert rein.model.mim_head is rein.model.backbone.gse is None
     assert whole.model.mim_head.channels == 8
@@ -98,22 +98,32 @@ def test_runs_each_cell_and_seed_once(grid, capsys):
 def test_a_changed_config_is_run_again(grid):
     grid('--seeds', '0')
     calls = grid('--seeds', '0', '--cfg-options', 'model.mask.block=4')
-    assert [line[0] for line in calls] == ['train', 'test'] * 2
+    assert [line[0] for line in calls] == ['train', 'train']
     assert not any('--resume' in line for line in calls)
 
 
-def test_failed_run_is_named_and_resumed(grid):
-    grid.tools.broken = True
+@pytest.mark.parametrize(('iteration', 'rest'), [
+    (3, ('train', '--resume')), (7, ('test', 'iter_7.pth'))], ids=['training', 'test'])
+def test_failed_run_is_named_and_goes_on_where_it_failed(grid, iteration, rest):
+    grid.tools.broken = iteration
     with pytest.raises(Exception, match=r'2 of 4 runs failed: .*Rein/seed1/log\.txt'):
         grid('--seeds', '0', '1')
     out = Path('work_dirs/grid_tiny_7')
     assert 'no space left' in (out / 'Rein/seed1/log.txt').read_text()
     assert json.loads((out / 'summary.json').read_text())['cells']['Rein']['seeds'] == [0]
-    grid.tools.broken = False
+    grid.tools.broken = 0
     calls = grid('--seeds', '0', '1')
-    folders = [f'{out}/{cell}/seed1' for cell in ('Rein', 'all_of_it')]
-    assert calls == [line for folder in folders for line in (
-        ('train', folder, '--resume'), ('test', folder, f'{folder}/iter_7.pth'))]
+    assert [(tool, Path(option).name) for tool, _, option in calls] == [rest, rest]
+    assert [folder for _, folder, _ in calls] == [
+        f'{out}/{cell}/seed1' for cell in ('Rein', 'all_of_it')]
+
+
+def test_data_root_is_part_of_the_config(grid, tmp_path):
+    (tmp_path / 'moved').mkdir()
+    (tmp_path / 'tiles').rename(tmp_path / 'moved' / 'tiles')
+    grid('--seeds', '0', '--data-root', str(tmp_path / 'moved'))
+    config = load_config('work_dirs/grid_tiny_7/Rein/seed0.py')
+    assert config.test_dataloader.dataset.data_root == str(tmp_path / 'moved' / 'tiles')
 
 
 def test_schedule_keeps_its_shape(grid):
@@ -140,7 +150,7 @@ def test_shipped_grids(grid, table, cells, data):
     path = ROOT / f'configs/ablation/table{table}.py'
     content = dict(grid.module.cells(path))
     assert len(content) == cells
-    base = load_config(path.parent / 'data' / f'{data}.py')
+    base = complete_data(load_config(path.parent / 'data' / f'{data}.py'))
     assert len(base.test_evaluator.domains) == 4
     name, options = next(iter(content.items()))
     config = load_config(path.parent / 'data' / f'{data}.py', options)

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -6,6 +7,7 @@ import mmcv
 import numpy as np
 import pytest
 
+from crossearth.datasets.labels import LabelRule
 from crossearth.errors import DataError
 from crossearth.transforms import LoadImage, LoadLabel
 
@@ -16,8 +18,8 @@ def write(path: Path, array: np.ndarray) -> Path:
 
 
 def sample(path: Path, **more) -> dict:
-    return {'img_path': str(path), 'seg_map_path': str(path), 'num_classes': 3, 'label_map': None,
-            'reduce_zero_label': False, 'unknown_label': 'error', 'seg_fields': []} | more
+    return {'img_path': str(path), 'seg_map_path': str(path), 'seg_fields': [],
+            **asdict(LabelRule(3))} | more
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg', '.tif'])
@@ -67,7 +69,7 @@ def test_16_bit_image_is_refused(tmp_path: Path) -> None:
 
 def test_label_becomes_train_ids(tmp_path: Path) -> None:
     path = write(tmp_path / 'label.png', np.array([[0, 1, 2], [3, 9, 255]], np.uint8))
-    given = sample(path, reduce_zero_label=True, label_map={8: 255}, img_shape=(2, 3))
+    given = sample(path, reduce_zero_label=True, label_map={8: 255}, ori_shape=(2, 3))
     results = LoadLabel()(given)
     assert results['gt_seg_map'].tolist() == [[255, 0, 1], [2, 255, 255]]
     assert results['gt_seg_map'].dtype == np.uint8
@@ -85,4 +87,17 @@ def test_label_out_of_range_is_refused(tmp_path: Path) -> None:
 def test_label_must_have_the_size_of_the_image(tmp_path: Path) -> None:
     path = write(tmp_path / 'label.png', np.zeros((2, 3), np.uint8))
     with pytest.raises(DataError, match=r'label\.png is 2 x 3 px, but its image is 4 x 6 px'):
-        LoadLabel()(sample(path, img_shape=(4, 6)))
+        LoadLabel()(sample(path, ori_shape=(4, 6)))
+
+
+def test_label_may_follow_a_resize_of_the_image(tmp_path: Path) -> None:
+    path = write(tmp_path / 'label.png', np.zeros((4, 6), np.uint8))
+    results = LoadLabel()(sample(path, img_shape=(2, 3), ori_shape=(4, 6)))
+    assert results['gt_seg_map'].shape == (4, 6)
+
+
+def test_colours_become_train_ids(tmp_path: Path) -> None:
+    array = np.array([[[0, 0, 0], [255, 0, 0], [0, 0, 255]]], np.uint8)  # BGR
+    path = write(tmp_path / 'label.png', array)
+    palette = [[255, 0, 0], [0, 0, 0], [0, 0, 255]]
+    assert LoadLabel()(sample(path, colours=palette))['gt_seg_map'].tolist() == [[1, 2, 0]]

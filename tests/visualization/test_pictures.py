@@ -49,6 +49,15 @@ def test_legend_shows_the_colour_of_each_class():
         assert box(picture, colour)[0] > box(picture, GREY)[1]
 
 
+def test_without_classes_there_is_no_legend_and_sheets_can_be_stacked():
+    rows = [PictureRow('a', {'image': plain(GREY), 'other': plain(CYAN)})]
+    bare, full = comparison_picture(rows), comparison_picture(rows, CLASSES, PALETTE, 'Title')
+    assert bare.shape[1] == full.shape[1]
+    below = bare[box(bare, GREY)[1] + 3:]  # less the frame of a tile
+    assert (below == 255).all()
+    assert len(below) < len(full) - box(full, GREY)[1]
+
+
 @pytest.mark.parametrize('classes', [1, 6, 25])
 @pytest.mark.parametrize('columns', [1, 4])
 def test_nothing_touches_the_border(classes, columns):

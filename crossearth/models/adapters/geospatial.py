@@ -46,7 +46,9 @@ class GeospatialSemanticExtractor(nn.Module):
         Returns:
             Geospatial tokens (B, H/16 * W/16, C), in the order of the patch tokens.
         """
-        return self.convs(image).flatten(2).transpose(1, 2)
+        # Five layers without a norm: under mixed precision their values leave the range of float16.
+        with torch.autocast(image.device.type, enabled=False):
+            return self.convs(image).flatten(2).transpose(1, 2)
 
 
 @MODELS.register_module()

@@ -3,5 +3,6 @@
 
 from .adapted import AdaptedViT, Features
 from .dinov2 import DINOv2
+from .dinov3 import DINOv3
 
-__all__ = ['AdaptedViT', 'DINOv2', 'Features']
+__all__ = ['AdaptedViT', 'DINOv2', 'DINOv3', 'Features']

@@ -2,14 +2,19 @@
 """DINOv2 with adapters: published tensors, conversion of official files, freezing, sizes."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from crossearth.engine.complete import complete_config
+from crossearth.engine.config import load_config
 from crossearth.errors import ConfigError
 from crossearth.registry import MODELS
+from crossearth.weights import SOURCES
 
+MODEL_CONFIGS = Path(__file__).resolve().parents[3] / 'configs' / '_base_' / 'models'
 TINY = {'embed_dim': 32, 'depth': 4, 'num_heads': 2}
 
 
@@ -211,3 +216,38 @@ def test_dinov2_offset_moves_the_positions_slightly():
         first, second = a(x)[2], b(x)[2]
     assert not torch.equal(first, second)
     assert (first - second).abs().max() < 0.1 * first.abs().max()
+
+
+@pytest.mark.parametrize('size', [(56, 56), (84, 42)])
+def test_registers_give_the_features_of_timm(size):
+    timm = pytest.importorskip('timm', reason='timm is an extra (backbones)')
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
+    ours = build(adapter=None, patch_size=14, img_size=56, num_registers=4).eval()
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            parameter.normal_(std=0.3)
+    theirs = timm.create_model(
+        'vit_small_patch14_reg4_dinov2', pretrained=False, num_classes=0, img_size=56,
+        dynamic_img_size=True, **TINY).eval()
+    # timm's own reading of an official file, whose names and layout are ours
+    official = {**ours.state_dict(), 'mask_token': torch.zeros(1, 32)}
+    theirs.load_state_dict(checkpoint_filter_fn(official, theirs), strict=True)
+    x = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        expected = theirs.forward_intermediates(x, [0, 1, 2, 3], intermediates_only=True)
+        features = ours(x)
+    for feature, patch_map, scale in zip(features, expected, (4, 2, 1, 0.5), strict=True):
+        patch_map = F.interpolate(patch_map, scale_factor=scale, mode='bilinear')
+        torch.testing.assert_close(feature, patch_map, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize('method', ['crossearth', 'rein'])
+def test_base_models_with_registers(method):
+    cfg = load_config(MODEL_CONFIGS / f'{method}_dinov2-l-reg4.py')
+    cfg.model.decode_head.num_classes, cfg.crop_size = 6, (512, 512)
+    with torch.device('meta'):
+        model = MODELS.build(complete_config(cfg).model)
+    assert model.backbone.num_prefix_tokens == 5
+    assert model.backbone.register_tokens.shape == (1, 4, 1024)
+    assert model.backbone.weights in SOURCES

@@ -3,6 +3,7 @@
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from torch import distributed, multiprocessing, nn
 
 from crossearth.errors import ConfigError, WeightsNotFoundError
 from crossearth.registry import MODELS
+from crossearth.style.nets import StyleNets
 
 ARCH = {'embed_dim': 32, 'depth': 4, 'num_heads': 2}
 INJECTOR = {'dim': 8, 'num_heads': 2, 'scale_init': 0.1}
@@ -255,14 +257,54 @@ def test_batch_of_two_is_the_mean_of_its_images():
         torch.testing.assert_close(both[name], (single[0][name] + single[1][name]) / 2)
 
 
+class Tint(nn.Module):
+    """Both style nets in one, with a weight that would learn if it could."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, images, style=None):
+        if style is None:
+            return images.mean((2, 3)) * self.weight
+        return images * (self.weight * style)[..., None, None]
+
+
+def test_nothing_teaches_dinov2_or_the_style_nets():
+    model = build(style={'kind': 'reinhard_lab', 'probability': 1, 'block': 8})
+    nets = StyleNets(Tint(), Tint(), '')
+    statistics = SimpleNamespace(sample=lambda n, *_: torch.rand(n, 3))
+    model.style._loaded = nets, statistics
+    sums = gradients(model)
+    assert model.pictures(batch()[0])['X_S'].isfinite().all()
+    assert sums['prompt'] > 0
+    assert not sums.keys() & model.frozen_names()
+    assert nets.predictor.weight.grad is None
+    assert nets.transformer.weight.grad is None
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize('checkpointing', [False, True])
-def test_mixed_precision(checkpointing):
+def test_mixed_precision(checkpointing, dtype):
     model = build(backbone={'checkpointing': checkpointing}, **styled())
-    with torch.autocast('cpu', torch.bfloat16):
+    with torch.autocast('cpu', dtype):
         losses = losses_of(model)
     total, _ = model.parse_losses(losses)
     assert total.dtype == torch.float32
     total.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+
+
+def test_geospatial_features_beyond_float16():
+    model = build()
+    with torch.no_grad():
+        model.backbone.gse.convs[-2].weight.mul_(1e8)
+    inputs, samples = batch()
+    with torch.autocast('cpu', torch.float16):
+        assert model.backbone.gse(inputs).max() > torch.finfo(torch.float16).max
+        total, _ = model.parse_losses(losses_of(model, 0, inputs, samples))
+    total.backward()
+    assert total.isfinite()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
 
 

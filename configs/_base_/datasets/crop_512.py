@@ -1,12 +1,10 @@
-# Your own domains in crops of 512 px: folders <data_root>/<split>/<domain>/{images,labels}.
-# A config sets data_root, domains and metainfo (classes, palette) of both data sets and the source of the test.
-data_root = 'data/mine'
+# What all data sets in crops of 512 px share: the published augmentation, the loaders, the metric.
+# A file beside this one names the data set; a setting over it names its `source` and `targets`.
 crop_size = (512, 512)
-
 meta_keys = (
     'img_path', 'seg_map_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor', 'flip',
     'flip_direction', 'reduce_zero_label', 'domain')
-# the published augmentation: short edge int(512 * 0.1 * x) for x = 5 ... 20
+# short edge int(512 * 0.1 * x) for x = 5 ... 20
 train_pipeline = [
     dict(type='LoadImage'),
     dict(type='LoadLabel'),
@@ -30,14 +28,11 @@ train_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type='DomainSegDataset', data_root=data_root, split='train', pipeline=train_pipeline))
+    dataset=dict(split='train', pipeline=train_pipeline))
 test_dataloader = dict(
     batch_size=1,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='DomainSegDataset', data_root=data_root, split='test', test_mode=True,
-        pipeline=test_pipeline))
+    dataset=dict(split='test', test_mode=True, pipeline=test_pipeline))
 test_evaluator = dict(type='DomainIoUMetric')

@@ -1,0 +1,8 @@
+# U2R, LoveDA: urban to rural.
+_base_ = [
+    '../_base_/models/crossearth_dinov2-l.py', '../_base_/datasets/loveda.py',
+    '../_base_/schedules/published_1024.py', '../_base_/default_runtime.py']
+source, targets = ['urban'], ['rural']
+model = dict(
+    style=dict(mask_ratio=0.1, block=64),
+    mask=dict(mask_ratio=0.7, block=64), mim_head=dict(loss='mse'))

@@ -1,0 +1,8 @@
+# V2P(i), ISPRS: Vaihingen (IRRG) to Potsdam (IRRG).
+_base_ = [
+    '../_base_/models/crossearth_dinov2-l.py', '../_base_/datasets/isprs.py',
+    '../_base_/schedules/published_512.py', '../_base_/default_runtime.py']
+source, targets = ['vaihingen'], ['potsdam_irrg']
+model = dict(
+    style=dict(mask_ratio=0.5, block=32),
+    mask=dict(mask_ratio=0.7, block=64), mim_head=dict(loss='mse'))

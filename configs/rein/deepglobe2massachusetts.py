@@ -1,0 +1,5 @@
+# D2M, Roads: DeepGlobe to Massachusetts: the Rein baseline.
+_base_ = [
+    '../_base_/models/rein_dinov2-l.py', '../_base_/datasets/roads.py',
+    '../_base_/schedules/published_1024.py', '../_base_/default_runtime.py']
+source, targets = ['deepglobe'], ['massachusetts']

@@ -1,0 +1,5 @@
+# R2U, LoveDA: rural to urban: the Rein baseline.
+_base_ = [
+    '../_base_/models/rein_dinov2-l.py', '../_base_/datasets/loveda.py',
+    '../_base_/schedules/published_1024.py', '../_base_/default_runtime.py']
+source, targets = ['rural'], ['urban']

@@ -1,0 +1,5 @@
+# P(r)2V, ISPRS: Potsdam (RGB) to Vaihingen (IRRG): the Rein baseline.
+_base_ = [
+    '../_base_/models/rein_dinov2-l.py', '../_base_/datasets/isprs.py',
+    '../_base_/schedules/published_512.py', '../_base_/default_runtime.py']
+source, targets = ['potsdam_rgb'], ['vaihingen']

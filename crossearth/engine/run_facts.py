@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a number in a table must be traced back to: config, method, seed, checkpoint.
+
+Training writes the facts of its config into every checkpoint (`meta['run']`), a test reads them
+there and writes them into its report.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from crossearth.weights import file_sha256
+
+__all__ = ['checkpoint_facts', 'config_facts', 'method_name']
+
+# where files lie and which seed is drawn make no other experiment
+NOT_HASHED = frozenset({'data_root', 'launcher', 'resume', 'seed', 'work_dir'})
+
+
+def config_facts(cfg: Config) -> dict[str, Any]:
+    """Describe a completed config.
+
+    Args:
+        cfg: The config, before anything is left out of it for a test.
+
+    Returns:
+        `config` (name of the file), `config_sha256` (of all that makes the experiment: neither the
+        seed nor where files lie), `method`, `seed`.
+    """
+    text = json.dumps(_hashed(cfg.to_dict()), sort_keys=True, default=repr)
+    return {
+        'config': Path(cfg.filename).stem if cfg.filename else 'unnamed',
+        'config_sha256': hashlib.sha256(text.encode()).hexdigest(),
+        'method': method_name(cfg.model),
+        'seed': (cfg.get('randomness') or {}).get('seed')}
+
+
+def checkpoint_facts(path: str | Path, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a checkpoint that is tested, by its own account of its training where it has one.
+
+    Args:
+        path: The checkpoint.
+        meta: What it holds under `meta`.
+
+    Returns:
+        `checkpoint` (name of the file), `checkpoint_sha256`, `seed` (None if it does not say) and,
+        if it says them, `config_sha256` and `method` of its training.
+    """
+    told = meta.get('run', {})
+    return {
+        'checkpoint': Path(path).name, 'checkpoint_sha256': file_sha256(Path(path)),
+        'seed': meta.get('seed'),
+        **{key: told[key] for key in ('config_sha256', 'method') if key in told}}
+
+
+def method_name(model: Mapping[str, Any]) -> str:
+    """Name the method that the config of a model describes.
+
+    `Rein` and `CrossEarth` as in the paper; what lies between as the sum of its parts, such as
+    `Rein + GSE`; another decode head by its own name, such as `DAFormer`.
+    """
+    backbone, head = model.get('backbone') or {}, str((model.get('decode_head') or {}).get('type'))
+    if not head.endswith('Mask2FormerHead'):
+        return head.removesuffix('Head')
+    style = model.get('style')
+    parts = {
+        'Rein': backbone.get('adapter'), 'GSE': backbone.get('injector'),
+        'MIM': model.get('mim_head'), 'style': style and style.get('kind') != 'none'}
+    used = [name for name, part in parts.items() if part]
+    if len(used) == len(parts):
+        return 'CrossEarth'
+    plain = 'frozen backbone' if backbone.get('frozen') else 'full fine-tuning'
+    return ' + '.join(used) or plain
+
+
+def _hashed(node: Any) -> Any:
+    """The parts of a config that make the experiment."""
+    if isinstance(node, Mapping):
+        return {str(k): _hashed(v) for k, v in node.items() if k not in NOT_HASHED}
+    return [_hashed(item) for item in node] if isinstance(node, list | tuple) else node
