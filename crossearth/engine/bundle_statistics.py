@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Statistics of the training domain for a bundle's card: what `crossearth gap` compares with."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ SEED = 0
 
 def training_statistics(
     dataset: Mapping[str, Any], model: nn.Module, normalisation: Mapping[str, Any],
-    crop: tuple[int, int], images: int,
+    crop: Sequence[int], images: int,
 ) -> tuple[dict[str, Any], str]:
     """Describe the training images by their style and by the model's features.
 
@@ -39,17 +39,18 @@ def training_statistics(
     try:
         paths = [sample['img_path'] for sample in check_dataset(dataset)]
         nets = build_kind(STYLE)
-        features = torch_embedder(model.backbone.eval(), normalisation['mean'],
+        features = torch_embedder(model.eval().get_submodule('backbone'), normalisation['mean'],
                                   normalisation['std'])
         chosen = np.random.default_rng(SEED).permutation(len(paths))[:images]
-        tiles = _tiles([paths[index] for index in chosen], crop, tuple(normalisation['bands']) == ('R', 'G', 'B'))
+        rgb = tuple(normalisation['bands']) == ('R', 'G', 'B')
+        tiles = _tiles([paths[index] for index in chosen], crop, rgb)
         return domain_statistics(tiles, torch_embedder(nets.predictor), features,
                                  style_kind=STYLE, style_sha256=nets.sha256), ''
     except CrossEarthError as error:
         return {}, str(error)
 
 
-def _tiles(paths: list[str], crop: tuple[int, int], rgb: bool) -> Iterator[np.ndarray]:
+def _tiles(paths: list[str], crop: Sequence[int], rgb: bool) -> Iterator[np.ndarray]:
     """One tile of each image, (3, h, w) in the model's order of bands."""
     rng = np.random.default_rng(SEED)
     for path in paths:

@@ -90,7 +90,7 @@ def export_bundle(
     described_domain: dict[str, Any] = {}
     if statistics and cfg.get('train_dataloader'):
         described_domain, missing = training_statistics(
-            cfg.train_dataloader.dataset, model, normalisation, tuple(_crop(cfg)), statistics)
+            cfg.train_dataloader.dataset, model, normalisation, _crop(cfg), statistics)
         if missing:
             print_log(f'The bundle does not describe its training domain, so `crossearth gap` '
                       f'needs --reference: {missing}', logger='current', level=WARNING)
