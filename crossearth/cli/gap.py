@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crossearth.cli.predict import _add_reading
+from crossearth.cli.predict import add_reading_options
 from crossearth.errors import BundleError, ConfigError, DataError, WeightsNotFoundError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument('--style', metavar='KIND',
                         help='style predictor for --reference: magenta (default), jackson, '
                              'reinhard_lab, fourier_amplitude')
-    _add_reading(parser.add_argument_group('how a scene is read'))
+    add_reading_options(parser.add_argument_group('how a scene is read'))
     parser.add_argument('--tile', type=int, default=0, metavar='PX',
                         help="side of a tile (default: the model's training crop; 256 px with "
                              '--reference)')

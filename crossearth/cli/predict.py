@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from crossearth.inference.raster import RasterReader
     from crossearth.inference.scene import SceneOptions
 
-__all__ = ['add_parser']
+__all__ = ['add_parser', 'add_reading_options']
 
 DESCRIPTION = """\
 Segment rasters of any size with a model bundle. The map has the raster's georeferencing, one class
@@ -56,13 +56,14 @@ def add_parser(subparsers: Any) -> None:
                         help='folder of crossearth export bundle')
     parser.add_argument('-o', '--output', required=True, metavar='OUT',
                         help='the map (.tif); for several scenes a folder')
-    _add_reading(parser.add_argument_group('how a scene is read'))
+    add_reading_options(parser.add_argument_group('how a scene is read'))
     _add_running(parser.add_argument_group('how it is mapped'))
     _add_writing(parser.add_argument_group('what is written'))
     parser.set_defaults(run=_run)
 
 
-def _add_reading(group: Any) -> None:
+def add_reading_options(group: Any) -> None:
+    """Add the options that say how a scene is read; `gap` has them too."""
     group.add_argument('--bands', type=_bands, metavar='N,N,N',
                        help="numbers of the bands, from 1, in the model's order, e.g. 4,1,2")
     group.add_argument('--scale', type=_scale, metavar='LO,HI',
