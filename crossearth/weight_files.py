@@ -10,7 +10,8 @@ import importlib
 import importlib.metadata
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ __all__ = [
     'file_sha256',
     'find_packaged',
     'import_onnx',
+    'replacing',
     'save_tensors',
     'search_folders',
     'write_atomically',
@@ -108,23 +110,29 @@ def save_tensors(
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
+    with replacing(path) as temporary:
         # One entry: safetensors writes several in random order, and what was made with these
         # weights knows them by the hash of their file.
         save_file(state, temporary, metadata={'provenance': json.dumps(provenance)})
         temporary.chmod(0o644)  # safetensors writes for the owner only
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes) -> Path:
     """Write a small file, whole or not at all."""
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
+    with replacing(path) as temporary:
         temporary.write_bytes(content)
+    return path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path that takes the place of `path` if all goes well, else goes away.
+
+    It ends as `path` does, since some writers look at the ending.
+    """
+    temporary = path.with_name(f'.{path.stem}.{os.getpid()}.tmp{path.suffix}')
+    try:
+        yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    return path

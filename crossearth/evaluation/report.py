@@ -5,7 +5,6 @@ import csv
 import io
 import json
 import math
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from crossearth.errors import DataError
+from crossearth.weight_files import write_atomically
 
 from .record import DomainReport, DomainResult, clean
 
@@ -254,12 +254,6 @@ def _number(value: float) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write `text` under a temporary name and rename it: nobody ever reads half a file."""
     path = Path(path)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding='utf-8')
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text.encode())

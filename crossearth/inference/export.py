@@ -23,6 +23,7 @@ from crossearth.errors import BundleError, MissingDependencyError
 from crossearth.inference.bundle import build_network
 from crossearth.inference.card import Card, read_card
 from crossearth.inference.predictor import MULTIPLE
+from crossearth.weight_files import replacing
 
 __all__ = ['ONNX', 'PT2', 'export_onnx', 'export_pt2', 'onnx_metadata']
 
@@ -195,13 +196,10 @@ def _free(path: Path, overwrite: bool) -> Path:
 def _write(path: Path, write: Callable[[Path], Any]) -> Path:
     """Write a file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'{path.stem}.part{path.suffix}')  # torch looks at the ending
     try:
-        write(temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            write(temporary)
     except OSError as error:
         raise BundleError(f'{path} cannot be written: {error}. Check that the folder is writable '
                           'and has space.') from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

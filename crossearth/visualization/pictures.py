@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One picture of many tiles: rows are tiles of domains, columns are image, label, predictions."""
 
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from PIL import Image
+
+from crossearth.weight_files import replacing
 
 from .palettes import UNLABELLED, Palette
 
@@ -91,13 +92,9 @@ def comparison_picture(
 def save_picture(picture: NDArray[np.uint8], path: Path) -> None:
     """Write an RGB picture (H, W, 3) as PNG, whole or not at all."""
     path = Path(path)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
         Image.fromarray(picture).save(temporary, format='PNG')
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class _Sheet:

@@ -113,7 +113,7 @@ def test_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypatc
         path.touch()
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr('pathlib.Path.write_text', full)
+    monkeypatch.setattr('pathlib.Path.write_bytes', full)
     with pytest.raises(OSError, match='No space left'):
         write_json(report(home=HOME), target)
     assert target.read_bytes() == before
