@@ -31,7 +31,7 @@ from crossearth.datasets.positions import sample_randomness
 from crossearth.errors import ConfigError, DataError, suggest
 from crossearth.registry import DATASETS, SCOPE
 
-__all__ = ['DomainSegDataset', 'check_dataset', 'how_to_get']
+__all__ = ['DomainSegDataset', 'check_dataset', 'how_to_get', 'hues']
 
 
 def how_to_get(name: str) -> str:
@@ -240,7 +240,7 @@ class DomainSegDataset(BaseDataset):
         if own and classes != tuple(own) and not label_map:
             raise ConfigError(f'{name} stores the classes {tuple(own)}, but metainfo names '
                               f'{classes}. Give label_map={{stored id: train id}} as well.')
-        palette = self._metainfo.get('palette') or _hues(len(classes))
+        palette = self._metainfo.get('palette') or hues(len(classes))
         if len(palette) != len(classes):
             raise ConfigError(f'{name} has {len(classes)} classes but {len(palette)} colours in '
                               'its palette. Give one [r, g, b] for each class.')
@@ -264,7 +264,7 @@ def check_dataset(cfg: Mapping[str, Any]) -> BaseDataset:
     return DATASETS.build({**cfg, 'pipeline': []})
 
 
-def _hues(count: int) -> list[list[int]]:
+def hues(count: int) -> list[list[int]]:
     """Colours of equal brightness, evenly spaced in hue."""
     return [[round(255 * c) for c in colorsys.hsv_to_rgb(i / count, 0.8, 0.9)]
             for i in range(count)]

@@ -4,10 +4,8 @@
 This is the last time that the config, which is a program, is run: the bundle holds plain values.
 """
 
-import colorsys
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date
 from logging import WARNING
 from pathlib import Path
@@ -19,15 +17,18 @@ from mmengine.logging import print_log
 from torch import nn
 
 from crossearth import __version__
+from crossearth.datasets.base import hues
 from crossearth.errors import CheckpointError, ConfigError
 from crossearth.inference.bundle import write_bundle
 from crossearth.inference.card import FORBIDDEN_KEYS, Card
-from crossearth.registry import DATASETS, MODELS
+from crossearth.registry import MODELS
 from crossearth.weight_files import file_sha256
 
 from .bundle_statistics import training_statistics
-from .complete import complete_config, dataset_classes
+from .checkpoint_files import list_checkpoints
+from .complete import complete_config, dataset_classes, dataset_domains
 from .config import load_config
+from .config_check import metainfos
 from .runner import load_checkpoint
 
 __all__ = ['export_bundle']
@@ -114,18 +115,11 @@ def _config_file(work_dir: Path) -> Path:
 
 
 def _last_checkpoint(work_dir: Path) -> Path:
-    """What `last_checkpoint` names, also after the folder was moved, or the latest iteration."""
-    pointer = work_dir / 'last_checkpoint'
-    if pointer.is_file():
-        name = pointer.read_text().strip().replace('\\', '/').rpartition('/')[2]
-        if name and (work_dir / name).is_file():
-            return work_dir / name
-    found = {int(match[1]): path for path in work_dir.glob('*.pth')
-             if (match := re.fullmatch(r'(?:iter|epoch)_(\d+)\.pth', path.name))}
-    if not found:
-        raise CheckpointError(f'{work_dir} holds no checkpoint. Train first, or name one with '
-                              '--checkpoint.')
-    return found[max(found)]
+    """The latest iteration."""
+    if found := list_checkpoints(work_dir):
+        return found[0]
+    raise CheckpointError(f'{work_dir} holds no checkpoint (iter_<n>.pth). Train first, or name '
+                          'one with --checkpoint.')
 
 
 def _inference_part(model: dict[str, Any]) -> dict[str, Any]:
@@ -181,32 +175,18 @@ def _output(head: nn.Module) -> str:
     return 'logits' if isinstance(head, BaseDecodeHead) else 'scores'
 
 
-def _datasets(node: Any) -> Iterator[Mapping[str, Any]]:
-    """A data set of a config and those that it wraps."""
-    if isinstance(node, Mapping):
-        yield node
-        for inner in (*node.get('datasets', ()), node.get('dataset')):
-            yield from _datasets(inner)
-
-
 def _palette(cfg: Config, number: int) -> list[list[int]]:
     """Colours of the data sets, or hues as far apart as they can be."""
-    for split in ('train', 'val', 'test'):
-        for dataset in _datasets((cfg.get(f'{split}_dataloader') or {}).get('dataset')):
-            known = getattr(DATASETS.get(dataset['type']), 'METAINFO', None) or {}
-            palette = (dataset.get('metainfo') or {}).get('palette') or known.get('palette')
-            if palette and len(palette) == number:
-                return [list(map(int, color)) for color in palette]
-    return [[round(255 * part) for part in colorsys.hsv_to_rgb(index / number, 0.7, 0.9)]
-            for index in range(number)]
+    for _, metainfo in metainfos(cfg):
+        palette = metainfo.get('palette')
+        if palette and len(palette) == number:
+            return [list(map(int, color)) for color in palette]
+    return hues(number)
 
 
 def _domains(cfg: Config) -> list[str]:
     """What the model was trained on."""
-    names = cfg.get('source') or [
-        name for dataset in _datasets((cfg.get('train_dataloader') or {}).get('dataset'))
-        for name in dataset.get('domains') or ()]
-    return [names] if isinstance(names, str) else list(dict.fromkeys(names))
+    return list(dict.fromkeys(dataset_domains(cfg, 'train')))
 
 
 def _metrics(report: Path) -> dict[str, Any]:

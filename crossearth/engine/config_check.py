@@ -18,7 +18,7 @@ from crossearth.errors import ConfigError, suggest
 from crossearth.registry import SCOPE
 
 __all__ = ['HELPER_KEYS', 'RUNNER_KEYS', 'check_classes', 'check_config', 'data_classes',
-           'keyword_arguments', 'members', 'resolve_type']
+           'keyword_arguments', 'members', 'metainfos', 'resolve_type']
 
 RUNNER_KEYS = frozenset({
     'activation_checkpointing', 'auto_scale_lr', 'compile', 'custom_hooks', 'custom_imports',
@@ -198,9 +198,16 @@ def check_classes(cfg: Config) -> None:
 
 def data_classes(cfg: Config) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Path and classes of every data set of the config whose classes can be known unbuilt."""
+    for path, metainfo in metainfos(cfg):
+        if isinstance(classes := metainfo.get('classes'), (list, tuple)):
+            yield path, tuple(classes)
+
+
+def metainfos(cfg: Config) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Path and metainfo, as far as it is known unbuilt, of every data set that reads files."""
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader') or {}
-        yield from _data_classes(f'{split}_dataloader.dataset', loader.get('dataset'), cfg)
+        yield from _metainfos(f'{split}_dataloader.dataset', loader.get('dataset'), cfg)
 
 
 def _class_counts(path: str, node: Any) -> Iterator[tuple[str, int]]:
@@ -215,18 +222,16 @@ def _class_counts(path: str, node: Any) -> Iterator[tuple[str, int]]:
             yield from _class_counts(f'{path}.{key}', value)
 
 
-def _data_classes(path: str, node: Any, cfg: Config) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The classes of a data set, or of those that it wraps, where they can be known unbuilt."""
+def _metainfos(path: str, node: Any, cfg: Config) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The metainfo of a data set, or of those that it wraps: the class's, and over it its own."""
     if not isinstance(node, Mapping):
         return
     wrapped = members(path, node)
     for inner, member in wrapped:
-        yield from _data_classes(inner, member, cfg)
+        yield from _metainfos(inner, member, cfg)
     kind = resolve_type(f'{path}.type', node.get('type'), 'DATASETS', cfg)
-    own = node.get('metainfo') or {}
-    classes = own.get('classes', (getattr(kind, 'METAINFO', None) or {}).get('classes'))
-    if not wrapped and isinstance(classes, (list, tuple)):
-        yield path, tuple(classes)
+    if not wrapped:
+        yield path, {**(getattr(kind, 'METAINFO', None) or {}), **(node.get('metainfo') or {})}
 
 
 def members(path: str, node: Mapping[str, Any]) -> list[tuple[str, Any]]:
