@@ -53,7 +53,7 @@ def main() -> None:
 
     cfg = read_config(args)
     if args.schedule:
-        cfg = read_config(args, schedule=schedule_file(args.schedule, cfg))
+        cfg = read_config(args, overlay=schedule_file(args.schedule, cfg))
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args.config)
     if args.seed is not None:
         cfg.randomness.seed = args.seed

@@ -7,6 +7,7 @@ An error that a user can mend is one paragraph, a bug keeps its traceback.
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crossearth import compat
@@ -15,8 +16,8 @@ from crossearth.errors import CrossEarthError
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-__all__ = ['add_config_options', 'add_run_options', 'config_parser', 'loading_options',
-           'read_config', 'run_tool']
+__all__ = ['add_config_options', 'add_experiment_options', 'add_run_options', 'config_parser',
+           'loading_options', 'read_config', 'run_tool']
 
 
 def config_parser(description: str) -> argparse.ArgumentParser:
@@ -59,17 +60,38 @@ def add_run_options(parser: argparse.ArgumentParser, work_dir: str) -> None:
                         help='load a checkpoint that could run code; only of someone you trust')
 
 
+def add_experiment_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a tool that trains and tests many configs with several seeds."""
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2],
+                        help='seeds of each row (default: 0 1 2)')
+    parser.add_argument('--iters', type=_positive, metavar='N',
+                        help='iterations of a training; the schedule is stretched to fit '
+                             "(default: the config's)")
+    parser.add_argument('--jobs', type=_positive, default=1, metavar='N',
+                        help='trainings at a time, which share the cores (default: 1)')
+    parser.add_argument('--out', type=Path, metavar='DIR',
+                        help='folder of the results (default: named after what is compared, in '
+                             'work_dirs)')
+    add_config_options(parser)
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError('must be at least 1')
+    return number
+
+
 def loading_options(args: argparse.Namespace) -> dict[str, bool]:
     """Give `build_runner` the options of `add_run_options` about checkpoints."""
     return {'allow_partial': args.allow_partial, 'trust': args.trust_checkpoint}
 
 
-def read_config(args: argparse.Namespace, schedule: str | None = None) -> 'Config':
+def read_config(args: argparse.Namespace, overlay: str | None = None) -> 'Config':
     """Read the config that a command line names, with its options applied.
 
     Args:
         args: What a parser of `config_parser` gave.
-        schedule: Config whose entries replace those of the first.
+        overlay: Config whose entries replace those of the first.
 
     Raises:
         ConfigError: See `load_config`.
@@ -77,7 +99,7 @@ def read_config(args: argparse.Namespace, schedule: str | None = None) -> 'Confi
     from .config import load_config
 
     return load_config(
-        args.config, args.cfg_options, schedule=schedule, data_root=args.data_root)
+        args.config, args.cfg_options, overlay=overlay, data_root=args.data_root)
 
 
 def run_tool(main: Callable[[], object]) -> None:

@@ -30,7 +30,7 @@ def load_config(
     path: str | Path,
     cfg_options: Mapping[str, Any] | None = None,
     *,
-    schedule: str | Path | None = None,
+    overlay: str | Path | None = None,
     data_root: str | Path | None = None,
 ) -> Config:
     """Read, override and check a config.
@@ -39,7 +39,8 @@ def load_config(
         path: A `.py` config (`.json` and `.yaml` work too).
         cfg_options: Dotted keys and values that replace entries, as `--cfg-options` gives them.
             They are applied last.
-        schedule: Another config, whose entries replace those of the first.
+        overlay: Another config, such as a schedule or data, whose entries replace those of the
+            first.
         data_root: Where the data sets lie; see `set_data_root`.
 
     Raises:
@@ -48,8 +49,8 @@ def load_config(
     """
     compat.apply()
     cfg = _read(Path(path))
-    if schedule is not None:
-        cfg.merge_from_dict(_read(Path(schedule)).to_dict())
+    if overlay is not None:
+        cfg.merge_from_dict(_read(Path(overlay)).to_dict())
     if data_root is not None:
         set_data_root(cfg, data_root)
     cfg.setdefault('default_scope', SCOPE)

@@ -7,15 +7,26 @@ there and writes them into its report.
 
 import hashlib
 import json
+import os
+import platform
+import subprocess
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 
 from crossearth.weights import file_sha256
 
-__all__ = ['checkpoint_facts', 'config_facts', 'method_name']
+__all__ = ['checkpoint_facts', 'config_facts', 'machine_facts', 'method_name']
+
+SEGMENTORS = {'HRDASegmentor': 'HRDA'}
+BACKBONES = {'RVSA': 'MTP'}
+HEADS = {
+    'ASPPHead': 'DeepLabv3', 'mmseg.ASPPHead': 'DeepLabv3', 'DeepLabV2Head': 'DeepLabv2',
+    'LinearHead': 'linear head'}
 
 # where files lie and which seed is drawn make no other experiment
 NOT_HASHED = frozenset({'data_root', 'launcher', 'resume', 'seed', 'work_dir'})
@@ -61,20 +72,49 @@ def method_name(model: Mapping[str, Any]) -> str:
     """Name the method that the config of a model describes.
 
     `Rein` and `CrossEarth` as in the paper; what lies between as the sum of its parts, such as
-    `Rein + GSE`; another decode head by its own name, such as `DAFormer`.
+    `Rein + GSE`; what has a decode head of its own by that, such as `DAFormer`.
     """
     backbone, head = model.get('backbone') or {}, str((model.get('decode_head') or {}).get('type'))
-    if not head.endswith('Mask2FormerHead'):
-        return head.removesuffix('Head')
-    style = model.get('style')
-    parts = {
-        'Rein': backbone.get('adapter'), 'GSE': backbone.get('injector'),
-        'MIM': model.get('mim_head'), 'style': style and style.get('kind') != 'none'}
-    used = [name for name, part in parts.items() if part]
-    if len(used) == len(parts):
-        return 'CrossEarth'
-    plain = 'frozen backbone' if backbone.get('frozen') else 'full fine-tuning'
-    return ' + '.join(used) or plain
+    parts = [name for name, part in (
+        ('GSE', backbone.get('injector')), ('MIM', model.get('mim_head')),
+        ('style', (model.get('style') or {}).get('kind', True) != 'none' and model.get('style'))
+    ) if part]
+    adapter = str((backbone.get('adapter') or {}).get('type', ''))
+    method = SEGMENTORS.get(str(model.get('type'))) or BACKBONES.get(str(backbone.get('type')))
+    if method is None and not head.endswith('Mask2FormerHead'):
+        method = HEADS.get(head, head.removesuffix('Head'))
+    if method == 'MTP' and {'MIM', 'style'} <= {*parts}:
+        return 'CrossEarth on MTP'
+    if method is None and adapter.endswith('Rein'):
+        if len(parts) == 3:
+            return 'CrossEarth'
+        method = 'Rein'
+    if method is None:
+        method = adapter or ('' if parts else (
+            'frozen backbone' if backbone.get('frozen') else 'full fine-tuning'))
+    return ' + '.join([*([method] if method else []), *parts])
+
+
+def machine_facts() -> dict[str, Any]:
+    """Where and when a number is measured: machine, versions, date, and commit of this code."""
+    git = subprocess.run(
+        ['git', 'describe', '--always', '--dirty', '--exclude', '*'], capture_output=True,
+        text=True, check=False, cwd=Path(__file__).parent)
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        'machine': gpu or f'{os.cpu_count()} cores of {_processor()}',
+        'torch': torch.__version__, 'python': platform.python_version(),
+        'date': str(date.today()), 'commit': git.stdout.strip() or None}
+
+
+def _processor() -> str:
+    """Name of the processor, as far as the system tells it."""
+    facts = Path('/proc/cpuinfo')
+    for line in facts.read_text().splitlines() if facts.is_file() else ():
+        key, _, value = line.partition(':')
+        if key.strip() == 'model name':
+            return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def _hashed(node: Any) -> Any:

@@ -6,11 +6,16 @@ import io
 import json
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .record import DomainReport
+from .report import read_report
+
+if TYPE_CHECKING:
+    from crossearth.engine.experiments import Trial
 
 __all__ = ['Spread', 'SpreadTable']
 
@@ -51,9 +56,15 @@ class SpreadTable:
 
     Args:
         reports: Reports by cell and by seed, all of the same domains; a cell may have none yet.
+        remarks: Further columns of each cell, such as what it cost, the same for every cell.
     """
 
-    def __init__(self, reports: Mapping[str, Mapping[int, DomainReport]]) -> None:
+    def __init__(
+        self,
+        reports: Mapping[str, Mapping[int, DomainReport]],
+        remarks: Mapping[str, Mapping[str, str | float]] | None = None,
+    ) -> None:
+        self.remarks = {cell: dict((remarks or {}).get(cell, {})) for cell in reports}
         self.seeds = {cell: sorted(by_seed) for cell, by_seed in reports.items()}
         self.primary = ''
         self.columns: list[str] = []
@@ -63,6 +74,36 @@ class SpreadTable:
             self.rows[cell] = {
                 column: Spread(tuple(row[column] for row in numbers))
                 for column in (numbers[0] if numbers else ())}
+
+    @classmethod
+    def of_runs(
+        cls,
+        runs: 'Sequence[Trial]',
+        remarks: Mapping[str, Mapping[str, str | float]] | None = None,
+    ) -> 'SpreadTable':
+        """Make the table of what is finished.
+
+        Args:
+            runs: Runs, finished or not.
+            remarks: As for the class.
+        """
+        reports: dict[str, dict[int, DomainReport]] = {run.cell: {} for run in runs}
+        for run in runs:
+            if run.finished():
+                reports[run.cell][run.seed] = read_report(run.report)
+        return cls(reports, remarks)
+
+    def write(self, folder: Path, **facts: Any) -> str:
+        """Write `summary.md`, `summary.csv` and `summary.json`, with `facts` in the last.
+
+        Returns:
+            The first, as text.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in (
+                ('md', self.markdown()), ('csv', self.csv()), ('json', self.json(**facts))):
+            (folder / f'summary.{name}').write_text(text)
+        return self.markdown()
 
     def _numbers(self, report: DomainReport) -> dict[str, float]:
         """Primary number of each domain and of the mean over unseen ones, in percent."""
@@ -75,19 +116,25 @@ class SpreadTable:
         self.columns = list(numbers)
         return numbers
 
+    def _remark_names(self) -> list[str]:
+        return list(next((row for row in self.remarks.values() if row), {}))
+
     def markdown(self) -> str:
         """Give the table in Markdown: mean ± standard deviation, in percent."""
-        lines = [f'| {self.primary}, % | {" | ".join(["seeds", *self.columns])} |',
-                 '|---|' + '---:|' * (1 + len(self.columns))]
+        header = ['seeds', *self.columns, *self._remark_names()]
+        lines = [f'| {self.primary}, % | {" | ".join(header)} |',
+                 '|---|' + '---:|' * len(header)]
         for cell, row in self.rows.items():
             cells = [str(row.get(column, Spread(()))) for column in self.columns]
+            cells += [_text(value) for value in self.remarks[cell].values()]
             lines.append(f'| {cell} | {" | ".join([str(len(self.seeds[cell])), *cells])} |')
         return '\n'.join(lines) + '\n'
 
     def csv(self) -> str:
         """Give the table as CSV: two columns, mean and deviation, per domain."""
         header = ['cell', 'seeds', *(f'{column} {part}' for column in self.columns
-                                     for part in ('mean', 'deviation'))]
+                                     for part in ('mean', 'deviation')),
+                  *self._remark_names()]
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator='\n')
         writer.writerow(header)
@@ -95,7 +142,8 @@ class SpreadTable:
             spreads = [row.get(column, Spread(())) for column in self.columns]
             numbers = [n for spread in spreads for n in (spread.mean, spread.deviation)]
             writer.writerow([cell, len(self.seeds[cell]),
-                             *('' if math.isnan(n) else f'{n:.4f}' for n in numbers)])
+                             *('' if math.isnan(n) else f'{n:.4f}' for n in numbers),
+                             *self.remarks[cell].values()])
         return buffer.getvalue()
 
     def json(self, **facts: Any) -> str:
@@ -104,9 +152,13 @@ class SpreadTable:
             cell: {'seeds': self.seeds[cell], **{
                 column: {'values': [_finite(v) for v in spread.values],
                          'mean': _finite(spread.mean), 'deviation': _finite(spread.deviation)}
-                for column, spread in row.items()}}
+                for column, spread in row.items()}, **self.remarks[cell]}
             for cell, row in self.rows.items()}
         return json.dumps({**facts, 'primary': self.primary, 'cells': cells}, indent=1) + '\n'
+
+
+def _text(value: str | float) -> str:
+    return value if isinstance(value, str) else f'{value:,.3g}' if value < 1000 else f'{value:,.0f}'
 
 
 def _finite(number: float) -> float | None:

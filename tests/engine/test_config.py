@@ -174,7 +174,7 @@ def test_schedule_replaces_the_config_and_options_replace_both(folder):
         "param_scheduler = [dict(type='LinearLR', end=3), dict(type='PolyLR', power=1.0)]\n"
         'train_cfg = dict(max_iters=9)\n')
     cfg = load_config(folder / 'base.py', {'train_cfg.max_iters': 7},
-                      schedule=folder / 'schedule.py')
+                      overlay=folder / 'schedule.py')
     assert cfg.optim_wrapper.optimizer == {'type': 'AdamW', 'lr': 0.5}
     assert cfg.param_scheduler == [
         {'type': 'LinearLR', 'end': 3}, {'type': 'PolyLR', 'power': 1.0}]
@@ -183,7 +183,7 @@ def test_schedule_replaces_the_config_and_options_replace_both(folder):
 
 def test_missing_schedule(folder):
     with pytest.raises(ConfigError, match=r"no config .*bas\.py\. Did you mean 'base\.py'"):
-        load_config(folder / 'base.py', schedule=folder / 'bas.py')
+        load_config(folder / 'base.py', overlay=folder / 'bas.py')
 
 
 ROOTS = """

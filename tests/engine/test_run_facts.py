@@ -2,13 +2,20 @@
 """What a report says about its run: method, config hash, seed, checkpoint."""
 
 import hashlib
+import re
+from datetime import date
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
 from crossearth.engine.config import load_config
-from crossearth.engine.run_facts import checkpoint_facts, config_facts, method_name
+from crossearth.engine.run_facts import (
+    checkpoint_facts,
+    config_facts,
+    machine_facts,
+    method_name,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE = {
@@ -28,9 +35,23 @@ REIN = {**WHOLE, 'mim_head': None, 'style': None,
     ({'decode_head': {'type': 'Mask2FormerHead'}, 'backbone': {'frozen': True}}, 'frozen backbone'),
     ({'decode_head': {'type': 'Mask2FormerHead'}, 'backbone': {}}, 'full fine-tuning'),
     ({'decode_head': {'type': 'DAFormerHead'}, 'backbone': {}}, 'DAFormer'),
+    ({'type': 'HRDASegmentor', 'decode_head': {'type': 'DAFormerHead'}}, 'HRDA'),
+    ({'decode_head': {'type': 'mmseg.ASPPHead'}, 'backbone': {'type': 'ResNet'}}, 'DeepLabv3'),
+    ({'decode_head': {'type': 'UPerHead'}, 'backbone': {'type': 'RVSA'}}, 'MTP'),
+    ({**WHOLE, 'backbone': {'type': 'RVSA'}}, 'CrossEarth on MTP'),
+    ({**REIN, 'backbone': {'adapter': {'type': 'LoRA'}, 'frozen': True}}, 'LoRA'),
+    ({**WHOLE, 'backbone': {'adapter': {'type': 'LoRA'}, 'frozen': True}}, 'LoRA + MIM + style'),
 ])
 def test_methods(model, name):
     assert method_name(model) == name
+
+
+def test_machine_and_commit():
+    facts = machine_facts()
+    assert re.fullmatch(r'.*\S', facts['machine'])
+    assert date.fromisoformat(facts['date']) <= date.today()
+    if (ROOT / '.git').exists():
+        assert re.fullmatch(r'[0-9a-f]{7,40}(-dirty)?', facts['commit'])
 
 
 @pytest.mark.parametrize(('path', 'name'), [

@@ -2,21 +2,21 @@
 """The ablation runner: what it plans, what it does again, what it tabulates; and its grids."""
 
 import csv
-import importlib.util
 import json
 import statistics
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fake_tools import FakeTools, load_tool, report
 from mmengine.config import Config
 
 from crossearth.engine.complete import complete_data
 from crossearth.engine.config import load_config
+from crossearth.engine.experiments import stretch_schedule
 from crossearth.errors import ConfigError
-from crossearth.evaluation import DomainReport, DomainResult, SpreadTable, write_json
+from crossearth.evaluation import DomainReport, DomainResult, SpreadTable
 
 ROOT = Path(__file__).resolve().parents[2]
 GRID = """
@@ -24,51 +24,16 @@ custom_cells = {
     'Rein': {'model.backbone.gse': None, 'model.backbone.injector': None, 'model.mim_head': None},
     'all of it': {}}
 """
-def report(right, wrong=100):
-    """A report whose unseen mIoU depends on how many pixels were right."""
-    matrix = np.array([[right, wrong], [wrong, right]])
-    harder = matrix + 9 * (1 - np.eye(2, dtype=np.int64))
-    return DomainReport(('low', 'high'), ('dry',), {
-        'dry': DomainResult(matrix, 3), 'wet': DomainResult(harder, 2)})
-
-
-class FakeTools:
-    """Instead of processes: leave what tools/train.py and tools/test.py leave."""
-
-    def __init__(self):
-        self.calls, self.broken = [], 0  # the iteration whose checkpoint is the last
-
-    def run(self, command, stdout, **_):
-        python, tool, config, *options, flag, folder = command
-        assert (python, flag) == (sys.executable, '--work-dir')
-        folder, tool = Path(folder), Path(tool)
-        assert tool.is_file()
-        assert config == f'{folder}.py'
-        (folder / Path(config).name).write_text('# the completed config, which the runner dumps')
-        self.calls.append((tool.stem, str(folder), *options))
-        if tool.stem == 'test':
-            assert options == [str(folder / 'iter_7.pth')]
-        elif self.broken and folder.name == 'seed1':
-            (folder / 'last_checkpoint').write_text(f'/elsewhere/iter_{self.broken}.pth')
-            stdout.write('no space left on device')
-            return SimpleNamespace(returncode=1)
-        else:
-            (folder / 'last_checkpoint').write_text('/elsewhere/iter_7.pth')
-        write_json(report(300), folder / 'report.json')
-        return SimpleNamespace(returncode=0)
 
 
 @pytest.fixture
 def grid(tmp_path, tiny_config, monkeypatch):
     """Call the runner in a folder of its own, with tools that do nothing."""
-    spec = importlib.util.spec_from_file_location('run_grid', ROOT / 'tools' / 'run_grid.py')
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, 'run_grid', module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
+    module = load_tool('run_grid', monkeypatch)
     (tmp_path / 'grid.py').write_text(GRID)
     monkeypatch.chdir(tmp_path)
     tools = FakeTools()
-    monkeypatch.setattr(module.subprocess, 'run', tools.run)
+    tools.install(monkeypatch)
 
     def call(*options):
         tools.calls.clear()
@@ -100,6 +65,8 @@ def test_a_changed_config_is_run_again(grid):
     calls = grid('--seeds', '0', '--cfg-options', 'model.mask.block=4')
     assert [line[0] for line in calls] == ['train', 'train']
     assert not any('--resume' in line for line in calls)
+    assert sorted(path.name for path in Path('work_dirs/grid_tiny_7/Rein').iterdir()) == [
+        'seed0', 'seed0.old1', 'seed0.py']
 
 
 @pytest.mark.parametrize(('iteration', 'rest'), [
@@ -128,7 +95,7 @@ def test_data_root_is_part_of_the_config(grid, tmp_path):
 
 def test_schedule_keeps_its_shape(grid):
     config = Config.fromfile(ROOT / 'configs/_base_/schedules/published_1024.py')
-    grid.module.stretch_schedule(config, 300)
+    stretch_schedule(config, 300)
     assert config.train_cfg.max_iters == 300
     assert [(s.begin, s.end) for s in config.param_scheduler] == [(0, 100), (100, 400)]
 
