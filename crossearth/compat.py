@@ -53,6 +53,7 @@ NOISE = (
     'is skipped since its requires_grad=False',              # a line for each frozen tensor
     '`broadcast_buffers` is deprecated',                     # mmengine's wrapper passes it
     'Default ``avg_non_ignore`` is False',                   # every mmseg head builds this loss
+    'For binary segmentation, we suggest using',             # two classes are two logits here
 )
 
 # Hundreds of lines at the start of every run: for the log file, not for the terminal.

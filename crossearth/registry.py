@@ -44,7 +44,8 @@ DATASETS = _child(mmseg_registry.DATASETS, 'mmseg.datasets', 'crossearth.dataset
 TRANSFORMS = _child(
     mmseg_registry.TRANSFORMS,
     'mmseg.datasets.transforms', 'crossearth.transforms', 'crossearth.style.transform')
-DATA_SAMPLERS = _child(mmseg_registry.DATA_SAMPLERS, 'crossearth.engine.sampler')
+DATA_SAMPLERS = _child(
+    mmseg_registry.DATA_SAMPLERS, 'crossearth.engine.sampler', 'crossearth.engine.rare_classes')
 METRICS = _child(mmseg_registry.METRICS, 'mmseg.evaluation', 'crossearth.evaluation')
 HOOKS = _child(
     mmseg_registry.HOOKS,
@@ -55,4 +56,5 @@ VISBACKENDS = _child(mmseg_registry.VISBACKENDS)
 LOOPS = _child(mmseg_registry.LOOPS, 'crossearth.engine.loop')
 OPTIM_WRAPPERS = _child(mmseg_registry.OPTIM_WRAPPERS, 'crossearth.engine.optim')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
-    mmseg_registry.OPTIM_WRAPPER_CONSTRUCTORS, 'crossearth.engine.optim')
+    mmseg_registry.OPTIM_WRAPPER_CONSTRUCTORS,
+    'crossearth.engine.optim', 'crossearth.engine.layer_decay')

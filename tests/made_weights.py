@@ -133,12 +133,27 @@ def dinov3_state(layout, dim=16, depth=2, bias=0.0):
     return theirs[layout], timm
 
 
-def rvsa_state(dim=16, grid=14):
-    """A few tensors of MTP's ViT with rotated varied-size attention."""
-    return {
-        'pos_embed': torch.zeros(1, grid * grid, dim),
-        'patch_embed.proj.weight': torch.zeros(dim, 3, 16, 16),
-        'patch_embed.proj.bias': torch.zeros(dim),
-        'blocks.0.attn.qkv.weight': torch.zeros(3 * dim, dim),
-        'blocks.0.attn.sampling_offsets.2.weight': torch.zeros(8, dim, 1, 1),
-        'blocks.1.attn.full_attn_rel_pos_h': torch.zeros(2 * grid - 1, 8)}
+def rvsa_state(dim=16, depth=4, heads=2, interval=2, grid=14, class_token=False):
+    """The encoder of MTP in the layout of its files, written from their list of tensors."""
+    width, hidden = dim // heads, 4 * dim
+    shapes = {
+        'pos_embed': (1, grid**2 + class_token, dim), 'patch_embed.proj.weight': (dim, 3, 16, 16),
+        'patch_embed.proj.bias': (dim,), **({'cls_token': (1, 1, dim)} if class_token else {})}
+    for i in range(depth):
+        block = {'norm1': (dim,), 'norm2': (dim,), 'attn.qkv': (3 * dim, dim),
+                 'attn.proj': (dim, dim), 'mlp.fc1': (hidden, dim), 'mlp.fc2': (dim, hidden)}
+        bare = {f'attn.full_attn_rel_pos_{axis}': (2 * grid - 1, width) for axis in 'hw'}
+        if (i + 1) % interval:
+            block |= {f'attn.sampling_{kind}.2': (count * heads, dim, 1, 1)
+                      for kind, count in (('offsets', 2), ('scales', 2), ('angles', 1))}
+            bare = {'attn.rel_pos_h': (13, width), 'attn.rel_pos_w': (13, width),
+                    'attn.relative_position_bias_table': (169, heads),
+                    'attn.relative_position_index': (49, 49)}
+        for name, shape in block.items():
+            bare |= {f'{name}.weight': shape, f'{name}.bias': shape[:1]}
+        shapes |= {f'blocks.{i}.{name}': shape for name, shape in bare.items()}
+    for name in ('fpn1.0', 'fpn1.3', 'fpn2.0'):
+        shapes |= {f'{name}.weight': (dim, dim, 2, 2), f'{name}.bias': (dim,)}
+    shapes |= {'fpn1.1.ln.weight': (dim,), 'fpn1.1.ln.bias': (dim,)}
+    generator = torch.Generator().manual_seed(0)
+    return {name: torch.randn(shape, generator=generator) * 0.1 for name, shape in shapes.items()}

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 __all__ = ['add_parser']
 
 KINDS = {
-    'dinov2': 'Backbones DINOv2', 'dinov3': 'Backbones DINOv3', 'style': 'Style networks',
+    'dinov2': 'Backbones DINOv2', 'dinov3': 'Backbones DINOv3', 'resnet': 'Backbones ResNet',
+    'mit': 'Backbones MiT', 'rvsa': 'Backbones RVSA (MTP)', 'style': 'Style networks',
     'checkpoint': 'Checkpoints of CrossEarth and Rein'}
 
 
@@ -46,12 +47,12 @@ def run_list(args: argparse.Namespace) -> int:
 def run_get(args: argparse.Namespace) -> int:
     """Download weights, with a progress bar on a terminal."""
     from crossearth.weight_files import file_sha256
-    from crossearth.weights import fetch
+    from crossearth.weights import SOURCES, fetch
 
     path = fetch.get(args.name, verify=not args.no_verify, progress=_progress)
     if sys.stderr.isatty():
         sys.stderr.write('\n')
-    sys.stdout.write(f'{path}\n')
+    sys.stdout.write(f'{path}\nlicence: {SOURCES[args.name].licence}\n')
     if args.no_verify:
         sys.stdout.write(f'sha256 {file_sha256(path)}, not verified\n')
     return 0

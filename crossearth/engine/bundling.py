@@ -29,12 +29,11 @@ from .checkpoint_files import list_checkpoints
 from .complete import complete_config, dataset_classes, dataset_domains
 from .config import load_config
 from .config_check import metainfos
-from .runner import load_checkpoint
+from .runner import TRAINING_PARTS, load_checkpoint
 
 __all__ = ['export_bundle']
 
-TRAINING_ONLY = ('mim_head', 'mask', 'prompt', 'style', 'train_cfg', 'data_preprocessor',
-                 'auxiliary_head')
+TRAINING_ONLY = (*TRAINING_PARTS, 'mask', 'prompt', 'train_cfg', 'data_preprocessor')
 NAMES = ('mIoU', 'aAcc', 'mF1', 'IoU')
 
 
@@ -125,7 +124,7 @@ def _last_checkpoint(work_dir: Path) -> Path:
 def _inference_part(model: dict[str, Any]) -> dict[str, Any]:
     """The description of a model without what only training needs, and without paths."""
     part = {key: value for key, value in _without_paths(model).items() if key not in TRAINING_ONLY}
-    if part['type'] == 'CrossEarthSegmentor':
+    if part['type'] in ('CrossEarthSegmentor', 'DAFormerSegmentor'):
         part['type'] = 'PEFTEncoderDecoder'
     return part
 

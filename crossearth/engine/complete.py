@@ -36,7 +36,8 @@ def complete_config(cfg: Config) -> Config:
     model = cfg.model
     classes = dataset_classes(cfg)
     if classes:
-        _default(model.decode_head, 'num_classes', len(classes))
+        for head in _heads(model):
+            _default(head, 'num_classes', len(classes))
     if crop := cfg.get('crop_size'):
         crop = tuple(crop)
         backbone = MODELS.get(model.backbone.type)
@@ -48,6 +49,12 @@ def complete_config(cfg: Config) -> Config:
             # two thirds, rounded as the published configs do: 512 -> 341, 1024 -> 683
             _default(model.test_cfg, 'stride', tuple(round(side * 2 / 3) for side in crop))
     return cfg
+
+
+def _heads(model: Any) -> list[Any]:
+    """The decode head, and the auxiliary heads of a model."""
+    auxiliary = model.get('auxiliary_head') or []
+    return [model.decode_head, *([auxiliary] if isinstance(auxiliary, Mapping) else auxiliary)]
 
 
 def complete_data(cfg: Config) -> Config:

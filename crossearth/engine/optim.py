@@ -57,7 +57,7 @@ class TrainableOptimWrapperConstructor:
         module: Any = getattr(model, 'module', model)
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
-                groups.setdefault(self._multipliers(name), []).append(parameter)
+                groups.setdefault(self._multipliers(name, parameter), []).append(parameter)
         lr, decay = self.optimizer_cfg['lr'], self.optimizer_cfg.get('weight_decay', 0.0)
         params = [{'params': members, 'lr': lr * lr_mult, 'weight_decay': decay * decay_mult}
                   for (lr_mult, decay_mult), members in groups.items()]
@@ -65,7 +65,8 @@ class TrainableOptimWrapperConstructor:
         return OPTIM_WRAPPERS.build(
             {'type': 'OptimWrapper', **self.wrapper_cfg}, default_args={'optimizer': optimizer})
 
-    def _multipliers(self, name: str) -> tuple[float, float]:
+    def _multipliers(self, name: str, parameter: nn.Parameter) -> tuple[float, float]:
+        """What the learning rate and the weight decay of a parameter are multiplied by."""
         key = max((key for key in self.custom_keys if key in name), key=len, default=None)
         options = self.custom_keys[key] if key else {}
         return options.get('lr_mult', 1.0), options.get('decay_mult', 1.0)

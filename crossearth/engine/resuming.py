@@ -20,7 +20,18 @@ class CrossEarthRunner(Runner):
     """Runner whose `resume=True` means: from the newest valid checkpoint of the work folder.
 
     Checkpoints are written by `SafeCheckpointHook`.
+
+    Args:
+        *args: As for mmengine's `Runner`.
+        **kwargs: As for mmengine's `Runner`.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        super()._init_model_weights()
+
+    def _init_model_weights(self) -> None:
+        """Do nothing when training begins: by then, weights have been loaded."""
 
     def load_or_resume(self) -> None:
         """Resume if the config says so.

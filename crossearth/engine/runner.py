@@ -32,6 +32,7 @@ __all__ = ['build_runner', 'evaluate_trained', 'load_checkpoint', 'load_pretrain
 
 TRAIN_LOADERS = ('train_dataloader', 'val_dataloader')
 TEST_LOADER = 'test_dataloader'
+TRAINING_PARTS = ('auxiliary_head', 'feature_distance', 'hallucination', 'mim_head', 'style')
 
 
 def build_runner(
@@ -130,7 +131,7 @@ def _data_problems(cfg: Config, loader: str) -> list[CrossEarthError]:
 
 def _drop_training_parts(model: dict[str, Any]) -> None:
     """Leave out what only training needs: it is neither built nor loaded for a test."""
-    for part in ('mim_head', 'style'):
+    for part in TRAINING_PARTS:
         if part in model:
             model[part] = None
 

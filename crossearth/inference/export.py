@@ -142,10 +142,7 @@ class _Scores(nn.Module):
         return torch.rand(2, self.image_mean.shape[1], self.side, self.side)
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.model.extract_feat((images - self.image_mean) / self.image_std)
-        # as `encode_decode`, whose list of one entry per image would fix the size of the batch
-        metas = [{'img_shape': (self.side, self.side)}]
-        scores: Tensor = self.model.decode_head.predict(features, metas, self.model.test_cfg)
+        scores: Tensor = self.model.encode_decode((images - self.image_mean) / self.image_std)
         return scores.softmax(1) if self.logits else scores
 
 

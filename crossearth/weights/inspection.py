@@ -24,7 +24,7 @@ UNKNOWN_SHOWN = 20  # of the tensors that belong to nothing of ours
 KNOWN = {
     'adapters': re.compile(
         r'backbone\.(reins\.(scale|learnable_tokens(_[ab])?|(mlp_token2feat|mlp_delta_f|transform|'
-        r'merge)\.(weight|bias))|(gse|injector)\..*)'),
+        r'merge)\.(weight|bias))|(adapter|gse|injector)\..*)'),
     'backbone': re.compile(
         r'(cls|mask|reg)_token|register_tokens|pos_embed|norm\.\w+|patch_embed\.proj\.\w+|'
         r'blocks\.\d+\.((norm[12]|attn\.(qkv|proj)|mlp\.(fc[12]|w12|w3))\.\w+|ls[12]\.gamma|'

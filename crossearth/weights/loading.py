@@ -20,13 +20,14 @@ from .recognition import read_recognised
 from .report import PartReport, few, table
 
 if TYPE_CHECKING:  # the models take seconds to import, and reading a file needs none of them
-    from crossearth.models.backbones import AdaptedViT
+    from crossearth.models.backbones.pretrained import PretrainedBackbone
 
 __all__ = ['fill_backbone', 'load_backbone']
 
 # Backbones convert the grid of positions and the size of patches while loading; the dimensions left
 # must fit.
-FIXED_DIMS = {'pos_embed': slice(0, None, 2), 'patch_embed.proj.weight': slice(0, 2)}
+FIXED_DIMS = {'pos_embed': slice(0, None, 2), 'patch_embed.proj.weight': slice(0, 2),
+              'full_attn_rel_pos_h': slice(1, None), 'full_attn_rel_pos_w': slice(1, None)}
 UNUSED = ('mask_token',)  # of DINOv2's pre-training, in every official file
 # With these all other parameters match, and yet the features would be wrong.
 ALTERING = {
@@ -38,16 +39,16 @@ ALTERING = {
 
 
 def load_backbone(
-    vit: 'AdaptedViT', path: str | Path, *, allow_partial: bool = False
+    backbone: 'PretrainedBackbone', path: str | Path, *, allow_partial: bool = False
 ) -> PartReport:
     """Fill the pre-trained part of a backbone from a file, completely or not at all.
 
-    The file may be Meta's, timm's or that of transformers, or a checkpoint that holds the backbone
-    among other parts. Patch kernel and position embedding are converted to the sizes of the
-    backbone by the backbone itself. The adapters stay as they are.
+    The file may be Meta's, timm's, OpenMMLab's or that of transformers, or a checkpoint that holds
+    the backbone among other parts. Patch kernel and position embedding are converted to the sizes
+    of the backbone by the backbone itself. The adapters stay as they are.
 
     Args:
-        vit: Backbone with canonical parameter names.
+        backbone: Backbone with canonical parameter names.
         path: File of weights.
         allow_partial: Load what fits instead of refusing what does not.
 
@@ -60,13 +61,13 @@ def load_backbone(
     _, found = read_recognised(path)
     state = found.parts.get('backbone', found.parts.get('other', {}))
     report = fill_backbone(
-        vit, state, path, f'{path} ({found.title})', allow_partial=allow_partial)
+        backbone, state, path, f'{path} ({found.title})', allow_partial=allow_partial)
     print_log(table(f'backbone from {path}: {found.title}', [report]), 'current', logging.INFO)
     return report
 
 
 def fill_backbone(
-    vit: 'AdaptedViT',
+    backbone: 'PretrainedBackbone',
     state: Mapping[str, Tensor],
     path: str | Path,
     label: str,
@@ -76,7 +77,7 @@ def fill_backbone(
     """Fill the pre-trained part of a backbone with tensors that bear its names.
 
     Args:
-        vit: The backbone.
+        backbone: The backbone.
         state: Its tensors.
         path: File that they come from, for the report.
         label: The file and what it is, as messages name it.
@@ -88,31 +89,38 @@ def fill_backbone(
     Raises:
         CheckpointError: A parameter is missing or has another shape.
     """
-    parameters = dict(vit.named_parameters())
-    names = dict.fromkeys(vit.pretrained_names())
+    own = backbone.state_dict()
+    try:
+        state, adopted = backbone.adopt(state)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f'{label} holds tensors whose shapes contradict each other ({error}). Download or '
+            'convert the file again.') from error
+    names = dict.fromkeys([*backbone.pretrained_names(), *backbone.optional_names()])
     wrong = {
-        name: f'{name} is {tuple(state[name].shape)}, not {tuple(parameters[name].shape)}'
+        name: f'{name} is {tuple(state[name].shape)}, not {tuple(own[name].shape)}'
         for name in names
-        if name in state and _fixed(name, state[name]) != _fixed(name, parameters[name])}
+        if name in state and _fixed(name, state[name]) != _fixed(name, own[name])}
     wanted = {name: state[name] for name in names if name in state and name not in wrong}
+    missing = tuple(name for name in backbone.needed_names() if name not in state)
     report = PartReport(
-        matched=len(wanted), total=len(names),
-        missing=tuple(name for name in names if name not in state),
+        matched=len(wanted), total=len(wanted) + len(wrong) + len(missing),
+        missing=missing,
         unexpected=tuple(key for key in state if key not in names and key not in UNUSED),
         mismatched=tuple(wrong.values()), source=Path(path).name,
-        notes=_conversions(wanted, parameters))
+        notes=(*_conversions(wanted, own), *adopted))
     _check_altering(report, label)
     if not allow_partial or not wanted:
         _check_complete(report, label)
     try:
-        vit.load_state_dict(wanted, strict=False)
+        backbone.load_state_dict(wanted, strict=False)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise CheckpointError(
             f'{label} does not fit the backbone: {reason}. Set backbone.arch and '
             'backbone.num_registers to those of the weights.') from error
     if allow_partial:
-        vit.weights_loaded = True  # the part was chosen on purpose
+        backbone.weights_loaded = True  # the part was chosen on purpose
     return report
 
 
@@ -120,6 +128,11 @@ def _check_altering(report: PartReport, label: str) -> None:
     for name, remedy in ALTERING.items():
         if name in report.unexpected and not report.missing:
             raise CheckpointError(f'{label} {remedy}')
+    # a deeper ResNet or Mix Transformer holds every tensor of a shallower one
+    if deeper := [name for name in report.unexpected if name.startswith('layer')]:
+        raise CheckpointError(
+            f'{label} has blocks that the backbone lacks: {few(deeper)}. Set backbone.arch, of a '
+            'ResNet backbone.depth, to that of the weights.')
 
 
 def _check_complete(report: PartReport, label: str) -> None:
@@ -127,17 +140,18 @@ def _check_complete(report: PartReport, label: str) -> None:
         raise CheckpointError(
             f'{label} fits the backbone only in part: {report.matched} of {report.total} '
             f'parameters match, missing {few(report.missing)}, unexpected '
-            f'{few(report.unexpected)}. A frozen backbone needs all of them: give the full '
-            'pre-trained file, or set backbone.arch and backbone.num_registers to those of the '
-            'weights.')
+            f'{few(report.unexpected)}. The backbone needs all of them: give the full '
+            'pre-trained file, or set backbone.arch (of a ResNet: depth) and '
+            'backbone.num_registers to those of the weights.')
     if report.mismatched:
         raise CheckpointError(
             f'{label} is of another architecture than the backbone: {few(report.mismatched)}. Set '
-            'backbone.arch to that of the weights.')
+            'backbone.arch, of a ResNet backbone.depth, to that of the weights.')
 
 
 def _fixed(name: str, tensor: Tensor) -> tuple[int, ...]:
-    return tuple(tensor.shape)[FIXED_DIMS.get(name, slice(None))]
+    fixed = next((dims for end, dims in FIXED_DIMS.items() if name.endswith(end)), slice(None))
+    return tuple(tensor.shape)[fixed]
 
 
 def _conversions(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -148,8 +162,12 @@ def _conversions(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tupl
         notes.append(f'patch kernel {sizes[0]} -> {sizes[1]} px')
     if pos in state and state[pos].shape != own[pos].shape:
         # the backbone's grid may be oblong, so only its number of positions is known here
-        stored, wanted = (tensor.shape[1] - 1 for tensor in (state[pos], own[pos]))
+        prefix = int('cls_token' in own)
+        stored, wanted = (tensor.shape[1] - prefix for tensor in (state[pos], own[pos]))
         notes.append(f'positions resized from {_grid(stored)} to {_grid(wanted)}')
+    for name in [name for name in state if name.endswith('full_attn_rel_pos_h')][:1]:
+        if state[name].shape != own[name].shape:
+            notes.append(f'relative positions resized from {len(state[name])} to {len(own[name])}')
     return tuple(notes)
 
 

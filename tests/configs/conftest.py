@@ -1,10 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data that all tests of configs share, and the folder where configs look for it."""
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 from tiny_settings import write_benchmark
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leave out what costs a second for each run and tests nothing here."""
+    monkeypatch.setattr(Config, 'pretty_text', property(lambda _: ''))  # formatted by yapf
+    gc.collect()
+    gc.freeze()  # mmengine collects garbage whenever a data set is built
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope='session')

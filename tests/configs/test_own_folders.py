@@ -2,16 +2,14 @@
 """A domain gap of one's own: at most five lines over `_base_`, on generated and on real folders."""
 
 import ast
-import json
 import os
 from pathlib import Path
 
 import pytest
-from mmengine.config import Config
-from tiny_settings import shrink, write_classes
+from tiny_settings import run, shrink, write_classes
 
 from crossearth.engine.config import load_config
-from crossearth.engine.runner import build_runner, evaluate_trained
+from crossearth.engine.runner import build_runner
 from crossearth.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,19 +25,6 @@ source, targets = ['dry'], ['wet', 'high']
 """
 
 
-@pytest.fixture(autouse=True)
-def _fast(monkeypatch):
-    monkeypatch.setattr(Config, 'pretty_text', property(lambda _: ''))  # a second for each run
-
-
-def run(cfg, folder):
-    cfg.work_dir = str(folder)
-    runner = build_runner(cfg)
-    runner.train()
-    evaluate_trained(runner)
-    return json.loads((folder / 'report.json').read_text())
-
-
 @pytest.fixture
 def own(tmp_path):
     for domain in ('dry', 'wet', 'high'):
@@ -50,7 +35,7 @@ def own(tmp_path):
 
 
 def test_own_folders(own, tmp_path):
-    report = run(shrink(load_config(own)), tmp_path / 'run')
+    _, report = run(shrink(load_config(own)), tmp_path / 'run')
     assert list(report['domains']) == ['wet', 'high']
     assert report['source'] == ['dry']
     assert report['classes'] == ['background', 'road', 'water']
@@ -95,7 +80,7 @@ def test_real_buildings(tmp_path):
     cfg = shrink(load_config(BUILDINGS, data_root=folder))
     cfg.train_dataloader.dataset.indices = 8
     cfg.test_dataloader.dataset.indices = [0, 40, 70, 110]  # one image of each region
-    report = run(cfg, tmp_path)
+    _, report = run(cfg, tmp_path)
     assert list(report['domains']) == UNSEEN
     assert report['foreground'] == 1
     assert len(report['baselines']) == 2

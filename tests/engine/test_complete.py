@@ -33,6 +33,14 @@ def test_fills_classes_crop_and_window():
     assert tuple(model.test_cfg.stride) == (43, 32)
 
 
+@pytest.mark.parametrize('several', [False, True])
+def test_auxiliary_heads_get_their_classes_too(several):
+    heads = [{'type': 'FCNHead'}, {'type': 'FCNHead', 'num_classes': 2}]
+    found = complete_config(config(
+        auxiliary_head=heads if several else heads[0])).model.auxiliary_head
+    assert [head.num_classes for head in (found if several else [found])] == [3, 2][:1 + several]
+
+
 def test_keeps_what_is_set_and_other_backbones_as_they_are():
     model = complete_config(config(
         backbone={'type': 'mmseg.ResNetV1c', 'depth': 18}, test_cfg={'mode': 'whole'},

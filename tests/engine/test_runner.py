@@ -215,3 +215,17 @@ def test_weights_must_be_named(tiny_config):
     runner.model.backbone.weights = None
     with pytest.raises(ConfigError, match="'random' on purpose"):
         load_pretrained(runner.model)
+
+
+def test_heads_are_initialised_before_weights_are_loaded(tiny_config, tmp_path):
+    options = {'model.backbone.adapter': None, 'model.decode_head': {
+        '_delete_': True, 'type': 'FCNHead', 'in_channels': 32, 'channels': 8,
+        'norm_cfg': {'type': 'BN'}}}
+    cfg = load_config(tiny_config, options)
+    cfg.work_dir = str(tmp_path / 'untrained')
+    assert build_runner(cfg).model.decode_head.conv_seg.weight.std() < 0.03  # torch's own: 0.2
+    _, checkpoint = train(tiny_config, tmp_path, **options)
+    runner, _ = train(tiny_config, tmp_path, **options, load_from=str(checkpoint),
+                      **{'optim_wrapper.optimizer.lr': 0.0})
+    kernel = read(checkpoint)['state_dict']['decode_head.conv_seg.weight']
+    assert torch.equal(runner.model.decode_head.conv_seg.weight, kernel)

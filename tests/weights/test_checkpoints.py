@@ -123,7 +123,7 @@ def test_backbone_in_part_is_refused(golden, files):
      r'cls_embed.weight is \(9, 32\), not \(6, 32\).*2 diff.*It knows 8 classes, the config 5'),
     (lambda s: {**s, 'backbone.reins.gse.conv.weight': torch.zeros(1)},
      r'backbone\.reins\.gse\.conv\.weight is unexpected \(1 differences'),
-    (lambda s: {**s, 'auxiliary_head.conv_seg.bias': torch.zeros(5)}, r'conv_seg\.bias is unexp'),
+    (lambda s: {**s, 'decode_head.conv_seg.bias': torch.zeros(5)}, r'conv_seg\.bias is unexp'),
     (lambda s: {**s, 'anything.else': torch.zeros(5)}, r'anything\.else is unexpected'),
 ])
 def test_anything_incomplete_is_refused_and_loads_on_demand(golden, files, change, message):

@@ -5,6 +5,7 @@ import hashlib
 
 import pytest
 
+from crossearth.cli.weights import KINDS
 from crossearth.errors import ConfigError, WeightsNotFoundError
 from crossearth.style import magenta_onnx, nets
 from crossearth.weights import SOURCES, file_sha256, find_weights
@@ -33,7 +34,7 @@ def test_table_lists_what_there_is():
         assert source.url.startswith('https://')
         assert ' ' not in source.url
         assert source.sha256 is None or len(bytes.fromhex(source.sha256)) == 32
-        assert source.kind in ('dinov2', 'dinov3', 'style', 'checkpoint')
+        assert source.kind in KINDS
     assert SOURCES['dinov2_vitl14_reg4'].url == (
         'https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_reg4_pretrain.pth')
     assert SOURCES['authors_potsdam_irrg'].url == (

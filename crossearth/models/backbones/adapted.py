@@ -7,7 +7,7 @@ pyramid live here.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -18,29 +18,30 @@ from torch.utils.checkpoint import checkpoint
 from crossearth.errors import ConfigError
 from crossearth.registry import MODELS
 
-__all__ = ['AdaptedViT', 'Features']
+from ..adapters.within import BlockAdapter
+from .pretrained import PretrainedBackbone
+
+__all__ = ['AdaptedViT', 'Features', 'sizes_of']
 
 Features = list[Tensor] | tuple[list[Tensor], Tensor]
 
-ADAPTERS = ('reins', 'gse', 'injector')
 SCALES = (4.0, 2.0, 1.0, 0.5)  # of the patch grid: strides 4, 8, 16, 32
 
 
-class AdaptedViT(nn.Module, ABC):
+class AdaptedViT(PretrainedBackbone, ABC):
     """Base of the vision transformers.
 
     Subclasses set `embed_dim`, `depth`, `patch_size` and `num_prefix_tokens`, build their modules,
     and then call `_add_adapters`, which also freezes.
-
-    Frozen means: eval mode at all times, no gradient, and (through the segmentor) not saved.
     """
+
+    added: tuple[str, ...] = ('reins', 'adapter', 'gse', 'injector')
 
     embed_dim: int
     depth: int
     patch_size: int
     num_prefix_tokens: int
-    weights: str | None
-    frozen: bool
+    blocks: nn.ModuleList
 
     @abstractmethod
     def tokenize(self, image: Tensor) -> tuple[Tensor, Any]:
@@ -79,15 +80,19 @@ class AdaptedViT(nn.Module, ABC):
                 f'backbone.out_indices={list(out_indices)}: {bad} is not a block of this backbone. '
                 f'Choose four from 0 to {self.depth - 1}.')
         self.out_indices = tuple(out_indices)
-        self.frozen, self.weights = frozen, weights
+        self._begin(weights, frozen=frozen)
         self.checkpointing = checkpointing
         self.geospatial_at_test = geospatial_at_test
-        self.weights_loaded = False
-        if frozen:
-            self.requires_grad_(False)  # before DDP counts parameters, hence not in train()
         dim = self.embed_dim
-        self.reins: Any = None if adapter is None else MODELS.build(
+        self.reins: Any = None  # Rein's name in published weights
+        self.adapter: BlockAdapter | None = None
+        built: Any = None if adapter is None else MODELS.build(
             {**adapter, 'embed_dim': dim, 'depth': self.depth, 'patch_size': self.patch_size})
+        if isinstance(built, BlockAdapter):
+            self.adapter = built
+            built.attach(self.blocks)
+        else:
+            self.reins = built
         self.gse: Any = None if gse is None else MODELS.build(
             {'type': 'GeospatialSemanticExtractor', **gse, 'embed_dim': dim})
         self.injection_sites: tuple[int, ...] = ()
@@ -110,26 +115,6 @@ class AdaptedViT(nn.Module, ABC):
         return MODELS.build({
             'type': type, **options,
             'embed_dim': self.embed_dim, 'num_sites': len(self.injection_sites)})
-
-    def pretrained_names(self) -> list[str]:
-        """Names of the parameters that come with the pre-trained weights: all but the adapters'."""
-        return [n for n, _ in self.named_parameters() if n.split('.')[0] not in ADAPTERS]
-
-    def train(self, mode: bool = True) -> 'AdaptedViT':
-        """Switch the mode; frozen modules stay in eval mode."""
-        super().train(mode)
-        if self.frozen:
-            for name, child in self.named_children():
-                if name not in ADAPTERS:
-                    child.eval()
-        return self
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        if all(prefix + name in state_dict for name in self.pretrained_names()):
-            self.weights_loaded = True
 
     def forward(self, image: Tensor, geospatial: bool | int = True) -> Features:
         """Extract the feature pyramid.
@@ -157,11 +142,15 @@ class AdaptedViT(nn.Module, ABC):
         on = image.shape[0] if geospatial is True else int(geospatial)
         features = self._run_blocks(image, tokens, on)
         maps = [f.transpose(1, 2).reshape(f.shape[0], -1, *grid) for f in features]
-        pyramid = [_rescale(m, scale) for m, scale in zip(maps, SCALES, strict=True)]
+        pyramid = self.pyramid(maps)
         if any(pad):
             pyramid = [p[..., : -(-H // s), : -(-W // s)]
                        for p, s in zip(pyramid, (4, 8, 16, 32), strict=True)]
         return pyramid if tokens is None else (pyramid, self.reins.queries(tokens))
+
+    def pyramid(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Bring four maps (B, C, h, w) of the patch grid to the strides 4, 8, 16 and 32 px."""
+        return [_rescale(m, scale) for m, scale in zip(maps, SCALES, strict=True)]
 
     def _run_blocks(
         self, image: Tensor, rein_tokens: Tensor | None, geospatial: int
@@ -200,14 +189,22 @@ class AdaptedViT(nn.Module, ABC):
             return out
         return self.run_block(index, x, context)
 
-    def _require_weights(self) -> None:
-        if not self.weights_loaded and self.weights != 'random':
-            raise ConfigError(
-                f'the backbone {type(self).__name__} (weights={self.weights!r}) still has random '
-                'values: no pre-trained weights were loaded, and a frozen random backbone learns '
-                'nothing. Build through crossearth.engine.build_runner or call '
-                "crossearth.weights.load_backbone; set backbone.weights='random' if random values "
-                'are what you want.')
+
+def sizes_of(
+    arch: str | dict[str, Any], known: Mapping[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Sizes of an architecture: those of a name, or the dict itself.
+
+    Raises:
+        ConfigError: The name is unknown.
+    """
+    if isinstance(arch, dict):
+        return arch
+    if arch not in known:
+        raise ConfigError(
+            f'backbone.arch={arch!r} is unknown. Choose one of {sorted(known)}, or give a '
+            f'dict with {", ".join(next(iter(known.values())))}.')
+    return known[arch]
 
 
 def _rescale(feature: Tensor, scale: float) -> Tensor:

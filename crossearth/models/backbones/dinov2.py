@@ -12,7 +12,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from crossearth.errors import ConfigError
 from crossearth.registry import MODELS
 
 from ..layers.attention import Attention
@@ -21,7 +20,7 @@ from ..layers.layer_scale import LayerScale
 from ..layers.mlp import Mlp, SwiGLU
 from ..layers.patch_embed import PatchEmbed, resize_patch_kernel
 from ..layers.pos_embed import resize_pos_embed
-from .adapted import AdaptedViT
+from .adapted import AdaptedViT, sizes_of
 
 __all__ = ['ARCHITECTURES', 'DINOv2']
 
@@ -79,7 +78,7 @@ class DINOv2(AdaptedViT):
         pos_interp: Literal['size', 'dinov2_offset'] = 'size',
     ) -> None:
         super().__init__()
-        sizes = _sizes(arch)
+        sizes = sizes_of(arch, ARCHITECTURES)
         self.embed_dim, self.depth = sizes['embed_dim'], sizes['depth']
         self.patch_size, self.num_registers = patch_size, num_registers
         self.num_prefix_tokens = 1 + num_registers
@@ -162,13 +161,3 @@ class Block(nn.Module):
         """Map tokens (B, N, C) to tokens (B, N, C)."""
         x = x + self.drop_path(self.ls1(self.attn(self.norm1(x))))
         return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
-
-
-def _sizes(arch: str | dict[str, Any]) -> dict[str, Any]:
-    if isinstance(arch, dict):
-        return arch
-    if arch not in ARCHITECTURES:
-        raise ConfigError(
-            f'backbone.arch={arch!r} is unknown. Choose one of {sorted(ARCHITECTURES)}, or give a '
-            'dict with embed_dim, depth and num_heads.')
-    return ARCHITECTURES[arch]

@@ -19,7 +19,7 @@ from crossearth.style.masks import BlockMaskGenerator
 
 from ..backbones.adapted import Features
 from ..heads.mim import Corrupted
-from .encoder_decoder import PEFTEncoderDecoder
+from .encoder_decoder import PEFTEncoderDecoder, prefixed
 
 __all__ = ['CrossEarthSegmentor']
 
@@ -94,8 +94,8 @@ class CrossEarthSegmentor(PEFTEncoderDecoder):
             data_samples: Their labels, `gt_sem_seg.data` (1, H, W).
 
         Returns:
-            `decode.*` of the segmentation, `mim.*` of masked image modelling, and `styled`, 1 in
-            iterations with X_S, otherwise 0.
+            `decode.*` and `aux*` of the segmentation, `mim.*` of masked image modelling, and
+            `styled`, 1 in iterations with X_S, otherwise 0.
         """
         restyled = None
         if self.style is not None and self.style.draw():
@@ -107,11 +107,9 @@ class CrossEarthSegmentor(PEFTEncoderDecoder):
             corrupted = [self._mask(inputs), *([] if restyled is None else [restyled])]
         batch = torch.cat([segmented, *(version.image for version in corrupted)])
         ours, theirs = _split(self.backbone(batch, geospatial=len(inputs)), len(inputs))
-        losses = self.decode_head.loss(ours, data_samples, self.train_cfg)
-        losses = {f'decode.{name}': value for name, value in losses.items()}
+        losses = self.segmentation_losses(ours, data_samples)
         if self.mim_head is not None:
-            for name, value in self.mim_head.loss(theirs, inputs, corrupted).items():
-                losses[f'mim.{name}'] = value
+            losses |= prefixed('mim', self.mim_head.loss(theirs, inputs, corrupted))
         if self.style is not None:
             losses['styled'] = inputs.new_tensor(float(restyled is not None))
         return losses

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backbone and decode head as one segmentor, its inference and its checkpoints."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mmseg.models.segmentors import BaseSegmentor
@@ -10,11 +10,14 @@ from torch import Tensor, nn
 from crossearth.errors import ConfigError
 from crossearth.registry import MODELS
 
-from ..backbones.adapted import AdaptedViT, Features
+from ..backbones.adapted import Features
+from ..backbones.pretrained import PretrainedBackbone
 
-__all__ = ['PEFTEncoderDecoder', 'sliding_windows']
+__all__ = ['PEFTEncoderDecoder', 'average_windows', 'prefixed', 'sliding_windows']
 
-TRAINING_ONLY = ('mim_head.', 'mask_draws.', 'prompt', 'style.')  # parts of the multi-task model
+# parts that a model at test has not
+TRAINING_ONLY = (
+    'auxiliary_head.', 'hallucination.', 'mim_head.', 'mask_draws.', 'prompt', 'style.')
 
 
 @MODELS.register_module()
@@ -22,12 +25,13 @@ class PEFTEncoderDecoder(BaseSegmentor):
     """Segmentor for parameter-efficient fine-tuning.
 
     A checkpoint holds the trained part only: parameters of a frozen backbone are neither written
-    nor asked for. Of a checkpoint of the multi-task model, what only training needs is ignored.
+    nor asked for. Of a checkpoint, what only training needs is ignored where the model lacks it.
 
     Args:
         backbone: Config of the backbone.
         decode_head: Config of the head, with `loss` and `predict` as MMSegmentation's heads have
             them.
+        auxiliary_head: Config of a head, or of several, that only help training; None for none.
         data_preprocessor: Config of the normalisation.
         train_cfg: Handed to the head's `loss`.
         test_cfg: `mode='whole'`, or `mode='slide'` with `crop_size` and `stride` (rows, columns)
@@ -39,11 +43,13 @@ class PEFTEncoderDecoder(BaseSegmentor):
     """
 
     align_corners = False
+    auxiliary_head: Any
 
     def __init__(
         self,
         backbone: dict[str, Any],
         decode_head: dict[str, Any],
+        auxiliary_head: dict[str, Any] | list[dict[str, Any]] | None = None,
         data_preprocessor: dict[str, Any] | None = None,
         train_cfg: dict[str, Any] | None = None,
         test_cfg: dict[str, Any] | None = None,
@@ -58,6 +64,7 @@ class PEFTEncoderDecoder(BaseSegmentor):
         self.backbone = MODELS.build(backbone)
         self.decode_head = MODELS.build(decode_head)
         self.num_classes = self.decode_head.num_classes
+        self.auxiliary_head = _build_heads(auxiliary_head)
         self._register_state_dict_hook(_drop_frozen)
         self.register_load_state_dict_post_hook(_forgive_frozen)
         self.register_load_state_dict_post_hook(_forgive_training_only)
@@ -65,7 +72,7 @@ class PEFTEncoderDecoder(BaseSegmentor):
     def frozen_names(self) -> set[str]:
         """Names of the parameters that checkpoints leave out."""
         backbone = self.backbone
-        if not (isinstance(backbone, AdaptedViT) and backbone.frozen):
+        if not (isinstance(backbone, PretrainedBackbone) and backbone.frozen):
             return set()
         return {f'backbone.{name}' for name in backbone.pretrained_names()}
 
@@ -82,10 +89,38 @@ class PEFTEncoderDecoder(BaseSegmentor):
             data_samples: Their labels, `gt_sem_seg.data` (1, H, W).
 
         Returns:
-            Losses by name, with the prefix `decode.`.
+            Losses by name, with the prefixes of `segmentation_losses`.
         """
-        losses = self.decode_head.loss(self.extract_feat(inputs), data_samples, self.train_cfg)
-        return {f'decode.{name}': value for name, value in losses.items()}
+        return self.segmentation_losses(self.extract_feat(inputs), data_samples)
+
+    def segmentation_losses(
+        self, features: Features, data_samples: list[Any]
+    ) -> dict[str, Tensor]:
+        """Compute the losses of all heads; auxiliary ones get the maps, without queries.
+
+        Args:
+            features: What the backbone gives.
+            data_samples: Labels, `gt_sem_seg.data` (1, H, W).
+
+        Returns:
+            Losses by name, with the prefix `decode.`, and `aux.` or `aux_0.`, `aux_1.`...
+        """
+        losses = self.decode_head.loss(features, data_samples, self.train_cfg)
+        return prefixed('decode', losses) | self.auxiliary_losses(features, data_samples)
+
+    def auxiliary_losses(self, features: Features, data_samples: list[Any]) -> dict[str, Tensor]:
+        """Compute the losses of the auxiliary heads alone; see `segmentation_losses`."""
+        heads = self.auxiliary_head
+        if heads is None:
+            return {}
+        maps = features[0] if isinstance(features, tuple) else features
+        named: list[tuple[str, Any]] = [('aux', heads)]
+        if isinstance(heads, nn.ModuleList):
+            named = [(f'aux_{index}', head) for index, head in enumerate(heads)]
+        losses: dict[str, Tensor] = {}
+        for name, head in named:
+            losses |= prefixed(name, head.loss(maps, data_samples, self.train_cfg))
+        return losses
 
     def predict(self, inputs: Tensor, data_samples: list[Any] | None = None) -> list[Any]:
         """Segment a batch.
@@ -111,8 +146,9 @@ class PEFTEncoderDecoder(BaseSegmentor):
 
     def encode_decode(self, inputs: Tensor, batch_data_samples: Any = None) -> Tensor:
         """Give the class scores (B, C, h, w) of one window (B, 3, h, w)."""
-        # the head's output size is the window's, whatever the whole image's metainfo says
-        metas = [{'img_shape': inputs.shape[-2:]}] * len(inputs)
+        # the head's output size is the window's, whatever the whole image's metainfo says; heads
+        # look at the first entry only, and one for each image would fix the batch of an export
+        metas = [{'img_shape': inputs.shape[-2:]}]
         scores: Tensor = self.decode_head.predict(self.extract_feat(inputs), metas, self.test_cfg)
         return scores
 
@@ -126,18 +162,24 @@ class PEFTEncoderDecoder(BaseSegmentor):
         Returns:
             Scores (B, C, H, W).
         """
-        H, W = inputs.shape[-2:]
-        scores = inputs.new_zeros((len(inputs), self.num_classes, H, W))
-        count = inputs.new_zeros((1, 1, H, W))
-        for rows, columns in sliding_windows(
-                (H, W), self.test_cfg['crop_size'], self.test_cfg['stride']):
-            scores[..., rows, columns] += self.encode_decode(inputs[..., rows, columns])
-            count[..., rows, columns] += 1
-        return scores / count
+        size = (inputs.shape[-2], inputs.shape[-1])
+        windows = sliding_windows(size, self.test_cfg['crop_size'], self.test_cfg['stride'])
+        return average_windows(self.encode_decode, inputs, self.num_classes, windows)
 
     def _forward(self, inputs: Tensor, data_samples: Any = None) -> Any:
         """Run backbone and head without post-processing."""
         return self.decode_head(self.extract_feat(inputs))
+
+
+def prefixed(prefix: str, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Name losses `<prefix>.<name>`."""
+    return {f'{prefix}.{name}': value for name, value in losses.items()}
+
+
+def _build_heads(config: dict[str, Any] | list[dict[str, Any]] | None) -> Any:
+    if isinstance(config, Sequence):
+        return nn.ModuleList(MODELS.build(head) for head in config)
+    return config and MODELS.build(config)
 
 
 def sliding_windows(
@@ -160,6 +202,33 @@ def sliding_windows(
         starts.append([slice(s, s + window)
                        for s in (min(i * step, length - window) for i in range(steps + 1))])
     return [(rows, columns) for rows in starts[0] for columns in starts[1]]
+
+
+def average_windows(
+    score: Callable[[Tensor], Tensor], images: Tensor, channels: int,
+    windows: Sequence[tuple[slice, slice]], stride: int = 1,
+) -> Tensor:
+    """Score windows of images one after the other, and average where they overlap.
+
+    Args:
+        score: Scores (B, C, h / s, w / s) of a window (B, 3, h, w).
+        images: (B, 3, H, W).
+        channels: C.
+        windows: Rows and columns in px, multiples of s, that cover the images.
+        stride: s, px of the images for one score.
+
+    Returns:
+        Scores (B, C, H / s, W / s).
+    """
+    size = [side // stride for side in images.shape[-2:]]
+    # not len(images), which would fix the batch of an export
+    scores = images.new_zeros((images.shape[0], channels, *size))
+    count = images.new_zeros((1, 1, *size))
+    for rows, columns in windows:
+        cells = [slice(pixels.start // stride, pixels.stop // stride) for pixels in (rows, columns)]
+        scores[..., cells[0], cells[1]] += score(images[..., rows, columns])
+        count[..., cells[0], cells[1]] += 1
+    return scores / count
 
 
 def _check_test_cfg(test_cfg: dict[str, Any]) -> None:
@@ -186,7 +255,7 @@ def _drop_frozen(
 def _forgive_frozen(module: nn.Module, incompatible: Any) -> None:
     """Take frozen parameters off the list of missing keys, unless nothing ever filled them."""
     backbone = module.backbone
-    if not isinstance(backbone, AdaptedViT):
+    if not isinstance(backbone, PretrainedBackbone):
         return
     if backbone.weights_loaded or backbone.weights == 'random':
         frozen = module.frozen_names()  # type: ignore[operator]  # hooks are typed for any Module
@@ -195,7 +264,7 @@ def _forgive_frozen(module: nn.Module, incompatible: Any) -> None:
 
 
 def _forgive_training_only(module: nn.Module, incompatible: Any) -> None:
-    """Take what this model leaves out of multi-task training off the list of unexpected keys."""
+    """Take what this model leaves out of a training off the list of unexpected keys."""
     incompatible.unexpected_keys[:] = [
         key for key in incompatible.unexpected_keys
         if not key.removeprefix('module.').startswith(TRAINING_ONLY)]

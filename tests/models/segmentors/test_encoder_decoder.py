@@ -5,9 +5,8 @@ import json
 
 import pytest
 import torch
+from labelled_samples import samples
 from mmengine.runner.checkpoint import get_state_dict
-from mmengine.structures import PixelData
-from mmseg.structures import SegDataSample
 
 from crossearth.errors import ConfigError
 from crossearth.models.segmentors import sliding_windows
@@ -22,9 +21,9 @@ HEAD = {
 }
 
 
-def build(test_cfg=None, head=(), **backbone):
+def build(test_cfg=None, head=(), auxiliary=None, **backbone):
     return MODELS.build({
-        'type': 'PEFTEncoderDecoder', 'test_cfg': test_cfg,
+        'type': 'PEFTEncoderDecoder', 'test_cfg': test_cfg, 'auxiliary_head': auxiliary,
         'data_preprocessor': {'type': 'SegDataPreProcessor', 'size': (64, 64)},
         'backbone': {
             'type': 'DINOv2', 'arch': {'embed_dim': 32, 'depth': 4, 'num_heads': 2}, 'img_size': 64,
@@ -32,13 +31,6 @@ def build(test_cfg=None, head=(), **backbone):
             'adapter': {'type': 'LoRARein', 'num_tokens': 6, 'rank': 2, 'query_dim': 16},
             **backbone},
         'decode_head': {**HEAD, **dict(head)}})
-
-
-def samples(n, size):
-    out = [SegDataSample(metainfo={'ori_shape': size, 'img_shape': size}) for _ in range(n)]
-    for sample in out:
-        sample.gt_sem_seg = PixelData(data=torch.randint(0, 5, (1, *size)))
-    return out
 
 
 def published(golden, test_cfg):
@@ -85,6 +77,40 @@ def test_losses_are_named_and_reach_only_the_trained_part():
     assert len(frozen) > 20
     for name, parameter in model.named_parameters():
         assert (parameter.grad is None) == (name in frozen), name
+
+
+AUXILIARY = {
+    'type': 'FCNHead', 'in_channels': 32, 'in_index': 2, 'channels': 8, 'num_classes': 5,
+    'num_convs': 1, 'norm_cfg': {'type': 'BN'}}
+
+
+@pytest.mark.parametrize(('auxiliary', 'prefixes'), [
+    (None, set()), (AUXILIARY, {'aux'}), ([AUXILIARY, {**AUXILIARY, 'in_index': 3}],
+                                          {'aux_0', 'aux_1'})])
+def test_auxiliary_heads_get_the_maps_and_only_help_training(auxiliary, prefixes):
+    model = build(auxiliary=auxiliary).train()
+    image, labels = torch.randn(2, 3, 64, 64), samples(2, (64, 64))
+    losses = model(image, labels, mode='loss')
+    assert {name.split('.')[0] for name in losses} == {'decode'} | prefixes
+    model.eval()
+    maps, _ = model.extract_feat(image)  # the pair of maps and queries
+    for prefix in prefixes:
+        heads = model.auxiliary_head
+        head = heads if prefix == 'aux' else heads[int(prefix[-1])]
+        expected = head.loss(maps, labels, {})['loss_ce']
+        torch.testing.assert_close(
+            model.loss(image, labels)[f'{prefix}.loss_ce'], expected)
+    model.auxiliary_head = None  # at test it is not asked
+    with torch.no_grad():
+        assert model(image, labels, mode='predict')[0].pred_sem_seg.data.shape == (1, 64, 64)
+
+
+def test_a_model_without_auxiliary_head_loads_what_one_with_it_has_trained():
+    state = build(auxiliary=AUXILIARY).state_dict()
+    assert any(name.startswith('auxiliary_head.') for name in state)
+    build().load_state_dict(state, strict=True)
+    with pytest.raises(RuntimeError, match=r'Missing key.*auxiliary_head\.conv_seg'):
+        build(auxiliary=AUXILIARY).load_state_dict(build().state_dict(), strict=True)
 
 
 def test_checkpoint_holds_the_trained_part_only_and_loads_strictly():

@@ -1,0 +1,6 @@
+# DAFormer at the size of the demo: Mix Transformer B0 without pre-trained weights.
+_base_ = './daformer_mit-b5.py'
+model = dict(
+    backbone=dict(arch='b0', weights='random'),
+    decode_head=dict(in_channels=(32, 64, 160, 256), channels=128),
+    test_cfg=dict(mode='whole'))

@@ -1,0 +1,6 @@
+# Sub2Trf, CASID: subtropical monsoon to tropical rainforest: DAFormer.
+_base_ = [
+    '../_base_/models/daformer_mit-b5.py', '../_base_/datasets/casid.py',
+    '../_base_/schedules/daformer.py', '../_base_/default_runtime.py']
+source, targets = ['sub'], ['trf']
+train_dataloader = dict(batch_size=2)

@@ -1,0 +1,6 @@
+# Tms2Sub, CASID: tropical monsoon to subtropical monsoon: DAFormer.
+_base_ = [
+    '../_base_/models/daformer_mit-b5.py', '../_base_/datasets/casid.py',
+    '../_base_/schedules/daformer.py', '../_base_/default_runtime.py']
+source, targets = ['tms'], ['sub']
+train_dataloader = dict(batch_size=2)

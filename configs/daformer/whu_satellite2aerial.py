@@ -1,0 +1,7 @@
+# S2A, WHU Building: satellite II to aerial: DAFormer.
+_base_ = [
+    '../_base_/models/daformer_mit-b5.py', '../_base_/datasets/whu.py',
+    '../_base_/schedules/daformer.py', '../_base_/default_runtime.py']
+source, targets = ['satellite2'], ['aerial']
+train_dataloader = dict(batch_size=2)
+test_dataloader = dict(dataset=dict(split='val'))  # 1036 images, as the paper counts

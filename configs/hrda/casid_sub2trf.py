@@ -1,0 +1,6 @@
+# Sub2Trf, CASID: subtropical monsoon to tropical rainforest: HRDA.
+_base_ = [
+    '../_base_/models/hrda_mit-b5.py', '../_base_/datasets/casid.py',
+    '../_base_/schedules/hrda.py', '../_base_/default_runtime.py']
+source, targets = ['sub'], ['trf']
+train_dataloader = dict(batch_size=2)

@@ -1,0 +1,6 @@
+# P(i)2V, ISPRS: Potsdam (IRRG) to Vaihingen (IRRG): HRDA.
+_base_ = [
+    '../_base_/models/hrda_mit-b5.py', '../_base_/datasets/isprs.py',
+    '../_base_/schedules/hrda.py', '../_base_/default_runtime.py']
+source, targets = ['potsdam_irrg'], ['vaihingen']
+train_dataloader = dict(batch_size=2)

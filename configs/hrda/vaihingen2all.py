@@ -1,0 +1,3 @@
+# ISPRS: one training on Vaihingen (IRRG), both others tested.
+_base_ = './vaihingen2potsdam-irrg.py'
+targets = ['potsdam_irrg', 'potsdam_rgb']

@@ -1,0 +1,5 @@
+# Tms2Trf, CASID: tropical monsoon to tropical rainforest: MTP.
+_base_ = [
+    '../_base_/models/mtp_rvsa-l.py', '../_base_/datasets/casid.py',
+    '../_base_/schedules/mtp.py', '../_base_/default_runtime.py']
+source, targets = ['tms'], ['trf']

@@ -1,0 +1,5 @@
+# R2U, LoveDA: rural to urban: MTP.
+_base_ = [
+    '../_base_/models/mtp_rvsa-l.py', '../_base_/datasets/loveda.py',
+    '../_base_/schedules/mtp.py', '../_base_/default_runtime.py']
+source, targets = ['rural'], ['urban']
