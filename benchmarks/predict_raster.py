@@ -6,7 +6,8 @@ Three measurements, each in processes of its own, interleaved, medians of repeat
 * overhead: tiles/s of a whole prediction of a generated GeoTIFF against a bare loop that scores as
   many tiles, held in memory, with the same predictor in the same batches;
 * copy: pixels/s of reading and writing through the pipeline with a network that costs nothing,
-  against a plain block by block copy of one band of three with rasterio;
+  against the same job in plain rasterio, single-threaded: read all three bands block by block, and
+  write one uint8 band of the same tiles and compression;
 * memory: growth of the peak resident memory over the start while a sparse raster is mapped.
 
 Beside the time on the wall stands the processor's: on a machine that others use too, it is the one

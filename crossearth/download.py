@@ -88,7 +88,7 @@ def locked(path: Path) -> Iterator[None]:
         with path.open('ab') as file:
             _lock(file)
             # who held it before has deleted the file that we waited for
-            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            if not _lies_at(path, file):
                 continue
             try:
                 yield
@@ -96,6 +96,14 @@ def locked(path: Path) -> Iterator[None]:
                 with contextlib.suppress(PermissionError):  # Windows: others wait for the file
                     path.unlink(missing_ok=True)
             return
+
+
+def _lies_at(path: Path, file: IO[bytes]) -> bool:
+    """Whether an open file is the one that has this name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 if sys.platform == 'win32':

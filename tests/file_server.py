@@ -2,11 +2,13 @@
 """A server of files on this machine, with the ways of servers that tests need."""
 
 import contextlib
+import multiprocessing
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
-__all__ = ['FileServer', 'serve', 'serve_one']
+__all__ = ['FileServer', 'serve', 'serve_apart', 'serve_one']
 
 
 class FileServer(ThreadingHTTPServer):
@@ -25,7 +27,15 @@ class FileServer(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        self.send_response(200 if self.path in self.server.files else 404)
+        self.send_header('Content-Length', str(len(self.server.files.get(self.path, b''))))
+        self.end_headers()
+
     def do_GET(self):
+        if self.path not in self.server.files:
+            self.send_error(404)
+            return
         ways, asked = self.server, self.headers.get('Range')
         data, number = ways.files[self.path], len(ways.requests)
         ways.requests.append(asked)
@@ -36,14 +46,16 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header('Content-Length', '0')
             self.end_headers()
             return
-        start = int(asked[6:-1]) if asked and ways.ranges else 0
+        first, _, last = asked[6:].partition('-') if asked and ways.ranges else ('0', '-', '')
+        start = int(first)
         if start and start >= len(data):
             self.send_error(416)
             return
-        body = data[start:]
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header('Content-Range', f'bytes {start}-{len(data) - 1}/*')
+        body = data[start:int(last) + 1 if last else None]
+        part = start or last
+        self.send_response(206 if part else 200)
+        if part:
+            self.send_header('Content-Range', f'bytes {start}-{start + len(body) - 1}/*')
         if ways.length:
             self.send_header('Content-Length', str(len(body)))
         self.end_headers()
@@ -74,3 +86,23 @@ def serve_one(content: bytes, *, status: int = 0, cuts: int = 0) -> Iterator[Fil
         server.codes = (status,)
         server.cuts = (len(content) // 3,) * cuts
         yield server
+
+
+@contextlib.contextmanager
+def serve_apart(files: dict[str, bytes]) -> Iterator[str]:
+    """Run a server in a process of its own: GDAL holds Python's lock while it waits for answers."""
+    context = multiprocessing.get_context('spawn')
+    root = context.Queue()
+    process = context.Process(target=_serve_forever, args=(files, root), daemon=True)
+    process.start()
+    try:
+        yield root.get(timeout=60)
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve_forever(files: dict[str, bytes], root: Any) -> None:
+    with FileServer(files) as server:
+        root.put(server.root)
+        server.serve_forever()

@@ -7,6 +7,8 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
+from crossearth.cli.scene_arguments import add_model, add_scenes
+
 if TYPE_CHECKING:
     from crossearth.inference.raster import RasterInfo
 
@@ -25,9 +27,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         'info', description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter,
         help='describe rasters, e.g. crossearth info scene.tif -m MODEL')
-    parser.add_argument('scenes', nargs='+', metavar='SCENE',
-                        help='rasters, folders, patterns, https:// or s3:// addresses')
-    parser.add_argument('-m', '--model', metavar='BUNDLE', help='a model bundle')
+    add_scenes(parser)
+    add_model(parser)
     parser.add_argument('--json', action='store_true', help='write JSON')
     parser.set_defaults(run=_run)
 

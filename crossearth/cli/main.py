@@ -16,7 +16,7 @@ from crossearth.engine.cli import run_tool
 
 __all__ = ['main']
 
-COMMANDS = ('data', 'weights', 'predict', 'export', 'gap', 'info', 'doctor')
+COMMANDS = ('data', 'weights', 'predict', 'export', 'gap', 'app', 'info', 'doctor')
 
 DESCRIPTION = """\
 Segmentation of remote-sensing imagery in places that a model has never seen.

@@ -4,24 +4,24 @@
 import argparse
 import json
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crossearth.cli.predict_report import plan_text, print_report, print_skipped, progress_bar
+from crossearth.cli.scene_arguments import TILES, add_model, add_reading_options, add_scenes
 from crossearth.errors import ConfigError, CrossEarthError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from crossearth.inference.pipeline import Plan, PredictionReport
+    from crossearth.inference.cluster import Gauge, Job, Outcome
     from crossearth.inference.predictor import Predictor
-    from crossearth.inference.raster import RasterReader
     from crossearth.inference.scene import SceneOptions
 
-__all__ = ['add_parser', 'add_reading_options']
+__all__ = ['add_parser']
 
 DESCRIPTION = """\
 Segment rasters of any size with a model bundle. The map has the raster's georeferencing, one class
@@ -34,13 +34,19 @@ for each pixel, and 255 where the raster holds no data.
   crossearth predict scene.tif -m MODEL -o map.tif --vector map.gpkg --min-area 50 --aoi town.gpkg
 
 A large raster is cut into overlapping tiles whose scores are blended; memory grows with the width
-of the raster, not with its area. Nothing lies under the name of an output before it is whole."""
+of the raster, not with its area. Nothing lies under the name of an output before it is whole.
+
+  crossearth predict scenes/ -m MODEL -o maps/ --engine ray --ray-address auto --ray-workers 8
+
+On a Ray cluster scenes, the model and the outputs lie on storage that all machines share under the
+same paths. A lone scene is cut into bands of rows, one for each worker; the map has the same bytes
+either way. A worker that dies is replaced and its scene tried again, three times in all. OUT gets a
+manifest.jsonl: scene, output, status, seconds, worker, attempts and sha256 of each map."""
 
 EPILOG = """\
-Exit status: 0 done; 1 some scenes of several failed; 2 an error that you can mend; 130
+Exit status: 0 done; 1 some scenes failed; 2 an error that you can mend; 130
 interrupted. crossearth info SCENE says what a raster holds and which options it needs."""
 
-ESTIMATE_AFTER = 5.0  # seconds of work before its length is foretold in a pipe
 SUFFIXES = {'confidence': '.confidence.tif', 'scores': '.scores.tif', 'vector': '.gpkg'}
 
 
@@ -50,31 +56,15 @@ def add_parser(subparsers: Any) -> None:
         'predict', description=DESCRIPTION, epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         help='map rasters, e.g. crossearth predict scene.tif -m MODEL -o map.tif')
-    parser.add_argument('scenes', nargs='+', metavar='IN',
-                        help='rasters, folders, patterns, https:// or s3:// addresses')
-    parser.add_argument('-m', '--model', required=True, metavar='BUNDLE',
-                        help='folder of crossearth export bundle')
+    add_scenes(parser)
+    add_model(parser, required=True)
     parser.add_argument('-o', '--output', required=True, metavar='OUT',
                         help='the map (.tif); for several scenes a folder')
     add_reading_options(parser.add_argument_group('how a scene is read'))
     _add_running(parser.add_argument_group('how it is mapped'))
     _add_writing(parser.add_argument_group('what is written'))
+    _add_engine(parser.add_argument_group('where it runs'))
     parser.set_defaults(run=_run)
-
-
-def add_reading_options(group: Any) -> None:
-    """Add the options that say how a scene is read; `gap` has them too."""
-    group.add_argument('--bands', type=_bands, metavar='N,N,N',
-                       help="numbers of the bands, from 1, in the model's order, e.g. 4,1,2")
-    group.add_argument('--scale', type=_scale, metavar='LO,HI',
-                       help='values that become 0 and 255, for other than 8-bit data; HI alone '
-                            'starts at 0')
-    group.add_argument('--gsd', default='native', metavar='model|native|M',
-                       help="pixel size to work at: the model's, the raster's (default), or metres")
-    group.add_argument('--aoi', metavar='FILE',
-                       help='map only what lies inside the polygons of this vector file')
-    group.add_argument('--on-bad-tile', choices=('fail', 'nodata'), default='fail',
-                       help='what becomes of places that cannot be read (default: %(default)s)')
 
 
 def _add_running(group: Any) -> None:
@@ -115,8 +105,31 @@ def _add_writing(group: Any) -> None:
                             'run, and skip maps that are there')
     group.add_argument('--no-disk-check', action='store_true',
                        help='start even where the disk may be too small')
+    group.add_argument('--gap', action='store_true',
+                       help='report how far each scene is from what the model was trained on, as '
+                            'crossearth gap does')
     group.add_argument('--json', action='store_true',
                        help='report on stdout as JSON, everything else on stderr')
+
+
+def _add_engine(group: Any) -> None:
+    group.add_argument('--engine', choices=('local', 'ray'), default='local',
+                       help='local: this process (default); ray: the workers of a Ray cluster')
+    group.add_argument('--ray-address', metavar='ADDRESS',
+                       help='a running cluster, e.g. auto for that of this machine (default: one '
+                            'is started here)')
+    group.add_argument('--ray-workers', type=_positive, metavar='N',
+                       help='models at work (default: one for each graphics card, or for every '
+                            'four CPUs where there is none)')
+    group.add_argument('--split-rows', type=_natural, metavar='N',
+                       help='cut each scene into bands of N rows, kept beside the map until it is '
+                            'whole (default: only a lone scene, a band for each worker); 0: never')
+
+
+def _natural(text: str) -> int:
+    if (value := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f'{value} is below 0')
+    return value
 
 
 def _positive(text: str) -> int:
@@ -125,27 +138,16 @@ def _positive(text: str) -> int:
     return value
 
 
-def _bands(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(',')]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'{text!r} is no list such as 4,1,2') from None
-
-
-def _scale(text: str) -> tuple[float, float]:
-    try:
-        values = [float(part) for part in text.split(',')]
-        low, high = values if len(values) > 1 else (0.0, *values)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'{text!r} is neither LO,HI nor HI') from None
-    return low, high
-
-
 # ------------------------------------------------------------------------- the run
 
 def _run(args: argparse.Namespace) -> int:
+    from functools import partial
+
     from rich.console import Console
 
+    from crossearth.evaluation.domain_gap import gap_gauge
+    from crossearth.inference.cluster import Job
+    from crossearth.inference.gap import KNOWN_GAPS
     from crossearth.inference.scene import load_model
     from crossearth.inference.sources import find_scenes, name_outputs
 
@@ -156,26 +158,21 @@ def _run(args: argparse.Namespace) -> int:
               for kind, suffix in SUFFIXES.items() if getattr(args, kind)}
     _check_distinct([*outputs, *(path for paths in extras.values() for path in paths)])
     options = _options(args)
-    predictor = load_model(args.model, device=args.device, amp=args.amp, tta=args.tta,
-                           runtime=args.runtime)
-    done, failed = [], []
-    for index, (scene, output) in enumerate(zip(scenes, outputs, strict=True)):
-        files: dict[str, Any] = {kind: paths[index] for kind, paths in extras.items()}
-        mine = replace(options, **files)
-        if len(scenes) > 1:
-            console.print(f'[{index + 1}/{len(scenes)}] {scene}')
-        try:
-            done.append(_map_scene(scene, predictor, output, mine, console))
-        except CrossEarthError as error:
-            if len(scenes) == 1:
-                raise
-            failed.append({'source': scene, 'error': str(error)})
-            console.print(f'  failed: {error}')
-    if failed:
+    jobs = [Job(scene, output, replace(options, **dict(zip(extras, files, strict=True))))
+            for scene, output, *files in zip(scenes, outputs, *extras.values(), strict=True)]
+    model = Path(args.model).absolute() if args.engine == 'ray' else args.model
+    load = partial(load_model, model, device=args.device, amp=args.amp, tta=args.tta,
+                   runtime=args.runtime)
+    gauge = partial(gap_gauge, model, TILES) if args.gap else None
+    run = _on_cluster if args.engine == 'ray' else _here
+    report = run(args, jobs, load, gauge, console)
+    if failed := report['failed']:
         names = ''.join(f'\n  {entry["source"]}' for entry in failed)
         console.print(f'{len(failed)} of {len(scenes)} scenes failed:{names}')
+    if args.gap:
+        report['scale'] = [asdict(known) for known in KNOWN_GAPS]
     if args.json:
-        sys.stdout.write(json.dumps({'scenes': done, 'failed': failed}, indent=1) + '\n')
+        sys.stdout.write(json.dumps(report, indent=1) + '\n')
     return int(bool(failed))
 
 
@@ -191,114 +188,124 @@ def _options(args: argparse.Namespace) -> 'SceneOptions':
 
     names = ('tile', 'overlap', 'batch', 'workers', 'bands', 'scale', 'gsd', 'aoi', 'on_bad_tile',
              'min_area', 'simplify', 'allow_no_crs', 'cog', 'overwrite', 'resume')
+    if args.engine != 'ray' and {args.ray_address, args.ray_workers, args.split_rows} != {None}:
+        raise ConfigError('--ray-address, --ray-workers and --split-rows need --engine ray.')
     return SceneOptions(**{name: getattr(args, name) for name in names},
                         check_disk=not args.no_disk_check)
 
 
+def _here(
+    args: argparse.Namespace,
+    jobs: list['Job'],
+    load: Callable[[], 'Predictor'],
+    make_gauge: Callable[['Predictor'], 'Gauge'] | None,
+    console: 'Console',
+) -> dict[str, Any]:
+    """Map scenes in this process; the report as plain data."""
+    predictor = load()
+    gauge = make_gauge(predictor) if make_gauge else None
+    done, failed = [], []
+    for index, job in enumerate(jobs):
+        if len(jobs) > 1:
+            console.print(f'[{index + 1}/{len(jobs)}] {job.source}')
+        try:
+            done.append(_map_scene(job, predictor, gauge, console))
+        except CrossEarthError as error:
+            if len(jobs) == 1:
+                raise
+            failed.append({'source': job.source, 'error': str(error)})
+            console.print(f'  failed: {error}')
+    return {'scenes': done, 'failed': failed}
+
+
 def _map_scene(
-    scene: str, predictor: 'Predictor', output: Path, options: 'SceneOptions', console: 'Console'
+    job: 'Job', predictor: 'Predictor', gauge: 'Gauge | None', console: 'Console'
 ) -> dict[str, Any]:
     """Map one scene; the report as plain data."""
     from crossearth.inference.scene import finish_scene, predict_scene
 
-    if files := finish_scene(output, predictor, options):
-        console.print('  finished before:')
-        _print_outputs(files, console)
-        return {'source': scene, 'outputs': files, 'skipped': True}
-    with _progress(console) as progress:
+    if files := finish_scene(job.output, predictor, job.options):
+        gap = gauge(job.source, job.options) if gauge else None
+        print_skipped(files, gap, console)
+        return _entry(job.source, {'outputs': files, 'skipped': True}, gap)
+    with progress_bar(console) as progress:
         report = predict_scene(
-            scene, predictor, output, options, progress=progress,
-            planned=lambda plan, reader: console.print(_planned(plan, reader)),
+            job.source, predictor, job.output, job.options, progress=progress,
+            planned=lambda plan, reader: console.print(plan_text(plan, reader)),
             warn=lambda text: console.print(f'  warning: {text}'))
-    _print_report(report, console)
-    return {'source': scene, **report.as_dict()}
+    gap = gauge(job.source, job.options) if gauge else None
+    print_report(report, gap, console)
+    return _entry(job.source, report.as_dict(), gap)
 
 
-def _planned(plan: 'Plan', reader: 'RasterReader') -> str:
-    size = f'{reader.width:,} x {reader.height:,} px'
-    gsd = f' of {reader.info.gsd_m:.3g} m' if reader.info.gsd_m else ''
-    lines = [f'  {size}{gsd}, {plan.tiles:,} tiles',
-             f'  memory {_bytes(plan.memory_bytes)} besides the model; disk up to '
-             f'{_bytes(plan.disk_bytes)}, {_bytes(plan.free_bytes)} free',
-             *(f'  note: {warning}' for warning in reader.info.warnings)]
-    return '\n'.join(lines)
+def _entry(
+    source: str, found: Mapping[str, Any], gap: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """A scene in the report."""
+    return {'source': source, **found, **({} if gap is None else {'gap': gap})}
 
 
-def _bytes(size: float) -> str:
-    return f'{size / 1e9:,.1f} GB' if size >= 1e9 else f'{max(size / 1e6, 0.1):,.1f} MB'
+def _on_cluster(
+    args: argparse.Namespace,
+    jobs: list['Job'],
+    load: Callable[[], 'Predictor'],
+    make_gauge: Callable[['Predictor'], 'Gauge'] | None,
+    console: 'Console',
+) -> dict[str, Any]:
+    """Map scenes on a cluster; the report as plain data."""
+    from crossearth.inference.card import read_card
+    from crossearth.inference.cluster import predict_scenes, write_manifest
+
+    output = Path(args.output)
+    manifest = (output.with_suffix('.manifest.jsonl') if jobs[0].output == output
+                else output / 'manifest.jsonl')
+    read_card(args.model, verify=False)  # says what is wrong before a cluster starts
+    outcomes: list[Outcome] = []
+    # Ray tells of dead workers on stdout, where only JSON belongs
+    with redirect_stdout(sys.stderr) if args.json else nullcontext():
+        try:
+            for outcome in predict_scenes(
+                    [_absolute(job) for job in jobs], load, gauge=make_gauge,
+                    address=args.ray_address, workers=args.ray_workers,
+                    split_rows=args.split_rows, graphics=args.device != 'cpu'):
+                outcomes.append(outcome)
+                _print_outcome(outcome, f'[{len(outcomes)}/{len(jobs)}]', console)
+        finally:
+            if outcomes:
+                write_manifest(manifest, outcomes)
+                console.print(f'-> {manifest} (manifest)')
+    return {
+        'scenes': [_outcome_entry(outcome) for outcome in outcomes if outcome.status != 'failed'],
+        'failed': [{'source': outcome.scene, 'error': outcome.error} for outcome in outcomes
+                   if outcome.status == 'failed'],
+        'manifest': str(manifest)}
 
 
-# ------------------------------------------------------------------------- output
+def _absolute(job: 'Job') -> 'Job':
+    """With paths that do not depend on the folder of a process."""
+    from crossearth.inference.sources import is_remote
 
-@contextmanager
-def _progress(console: 'Console') -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal; elsewhere one line that says how long it will take."""
-    if not console.is_terminal:
-        yield _forecast(console)
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        """Tiles a second."""
-
-        def render(self, task: Any) -> Text:
-            return Text(f'{task.speed:.1f} tiles/s' if task.speed else '')
-
-    columns = (BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task('', total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+    files: dict[str, Any] = {name: Path(path).absolute() for name in ('aoi', *SUFFIXES)
+                             if (path := getattr(job.options, name))}
+    source = job.source if is_remote(job.source) else str(Path(job.source).absolute())
+    return replace(job, source=source, output=job.output.absolute(),
+                   options=replace(job.options, **files))
 
 
-def _forecast(console: 'Console') -> Callable[[int, int], None]:
-    start: list[tuple[float, int]] = []
-    told: list[bool] = []
-
-    def tell(done: int, total: int) -> None:
-        now = time.perf_counter()
-        start.extend([(now, done)] if not start else [])
-        elapsed, tiles = now - start[0][0], done - start[0][1]
-        if not told and tiles and elapsed > ESTIMATE_AFTER:
-            told.append(True)
-            left = (total - done) * elapsed / tiles
-            console.print(f'  {tiles / elapsed:.1f} tiles/s, about {left / 60:.0f} min left')
-
-    return tell
+def _print_outcome(outcome: 'Outcome', counter: str, console: 'Console') -> None:
+    console.print(f'{counter} {outcome.scene} ({outcome.worker or "no worker"}, attempts: '
+                  f'{outcome.attempts})')
+    if outcome.report:  # its time is that of the last step
+        print_report(replace(outcome.report, seconds=outcome.seconds), outcome.gap, console)
+    elif outcome.status == 'failed':
+        console.print(f'  failed: {outcome.error}')
+    else:
+        print_skipped(outcome.outputs, outcome.gap, console)
 
 
-def _print_report(report: 'PredictionReport', console: 'Console') -> None:
-    from rich.table import Table
-
-    pixels, areas = report.pixels, report.square_metres
-    valid = sum(pixels.values()) - pixels['no data']
-    table = Table(box=None, padding=(0, 1, 0, 2))
-    for column in ('class', '%', *(['km2'] if areas else [])):
-        table.add_column(column, justify='left' if column == 'class' else 'right')
-    for name, count in pixels.items():
-        if name == 'no data':
-            continue
-        share = 100 * count / max(valid, 1)
-        table.add_row(name, f'{share:.1f}', *([f'{areas[name] / 1e6:,.4g}'] if areas else []))
-    console.print(table)
-    if pixels['no data']:
-        share = 100 * pixels['no data'] / sum(pixels.values())
-        console.print(f'  {share:.1f} % of the raster holds no data')
-    if report.bad_tiles:
-        console.print(f'  {len(report.bad_tiles)} tiles could not be read and were left empty; the '
-                      f'first: {report.bad_tiles[0]}')
-    for warning in report.warnings:
-        console.print(f'  note: {warning}')
-    console.print(f'  {report.tiles:,} tiles of {report.tile} px in {report.seconds:,.1f} s')
-    _print_outputs(report.outputs, console)
-
-
-def _print_outputs(outputs: Any, console: 'Console') -> None:
-    for kind, path in outputs.items():
-        console.print(f'-> {path}' + ('' if kind == 'map' else f' ({kind})'))
+def _outcome_entry(outcome: 'Outcome') -> dict[str, Any]:
+    found = outcome.report.as_dict() if outcome.report else {'outputs': dict(outcome.outputs)}
+    skipped = {'skipped': True} if outcome.status == 'skipped' else {}
+    return _entry(outcome.scene, {
+        **found, **skipped, 'seconds': outcome.seconds, 'worker': outcome.worker,
+        'attempts': outcome.attempts, 'sha256': outcome.sha256}, outcome.gap)

@@ -17,8 +17,9 @@ import numpy as np
 from crossearth.errors import BundleError, DataError
 from crossearth.inference.domain import Gap, Reference
 from crossearth.inference.raster import RasterReader
+from crossearth.inference.stream import NO_DATA
 from crossearth.inference.tiling import Window, plan_rows
-from crossearth.inference.writer import NO_DATA, Grid, RasterWriter
+from crossearth.inference.writer import Grid, RasterWriter
 
 __all__ = [
     'KINDS',
@@ -27,6 +28,7 @@ __all__ = [
     'KnownGap',
     'domain_statistics',
     'embed_tiles',
+    'place',
     'read_statistics',
     'scene_tiles',
     'torch_embedder',
@@ -107,7 +109,8 @@ def read_statistics(statistics: Mapping[str, Any]) -> dict[str, Reference]:
     found = {kind: Reference.from_plain(statistics[kind]) for kind in KINDS if kind in statistics}
     if not found:
         raise BundleError('the card holds no statistics of its training domain. Export the bundle '
-                          'again, or compare with a folder of training tiles: --reference DIR.')
+                          'again, or compare with a folder of training tiles: crossearth gap '
+                          'SCENE --reference DIR.')
     return found
 
 
@@ -242,6 +245,14 @@ def verdict(gap: Gap, kind: str = 'style') -> str:
     if gap.shift > highest:
         return f'farther than {farthest}'
     return 'as far as ' + min(scale, key=lambda known: abs(known[0] - gap.shift))[1]
+
+
+def place(gap: Gap, kind: str = 'style') -> str:
+    """Say where a gap lies among `KNOWN_GAPS`, by those just below and above it."""
+    scale = sorted((getattr(known, kind), known.name) for known in KNOWN_GAPS)
+    below = [known for known in scale if known[0] <= gap.shift]
+    sides = [('above', below[-1:]), ('below', scale[len(below):][:1])]
+    return ', '.join(f'{side} {known[0][0]:.2f} ({known[0][1]})' for side, known in sides if known)
 
 
 def _coarse(grid: Grid, tile: int) -> Grid:

@@ -90,9 +90,8 @@ class Journal:
             raise RasterError(f'{path} cannot be written: {error}. Free space and give --resume '
                               'again, which goes on from here.') from error
 
-    def parts(self) -> Iterator[tuple[int, dict[str, np.ndarray], list[str]]]:
-        """The kept parts from the top on, up to the first that is missing or damaged."""
-        first = 0
+    def parts(self, first: int = 0) -> Iterator[tuple[int, dict[str, np.ndarray], list[str]]]:
+        """The kept parts from a row on, up to the first that is missing or damaged."""
         while True:
             try:
                 with np.load(self._part(first)) as file:

@@ -22,7 +22,9 @@ from crossearth.inference.stream import NO_DATA, Rows, predict_rows
 from crossearth.inference.tiling import PIECE, plan_rows
 from crossearth.inference.writer import BLOCK, RasterWriter, write_style
 
-__all__ = ['MIN_TILE', 'Plan', 'PredictOptions', 'PredictionReport', 'plan', 'predict_raster']
+__all__ = [
+    'MIN_TILE', 'Plan', 'PredictOptions', 'PredictionReport', 'gdal_cache', 'output_planes', 'plan',
+    'predict_raster', 'run_key']
 
 MIN_TILE = 64  # px, the floor of the ladder when memory runs out
 CACHE = 64_000_000  # bytes, of GDAL's decoded blocks
@@ -122,7 +124,7 @@ def plan(
     """
     high, wide = min(options.tile, reader.height), min(options.tile, reader.width)
     bands = plan_rows(reader.height, reader.width, options.tile, options.shared)
-    # sums and weights of a band; three pieces of finished rows and what is made of them; tiles read
+    # sums and masks of a band; three pieces of finished rows and what is made of them; tiles read
     # ahead; rows waiting for their block; blocks that GDAL keeps
     scores = 4 * (num_classes + 2) * high * reader.width
     pieces = 4 * (3 * num_classes + 8) * PIECE * reader.width
@@ -175,7 +177,7 @@ def predict_raster(
     reader.preflight()
     journal = None
     if options.resume:
-        journal = Journal(Path(output), fingerprint(_facts(reader, predictor, options)))
+        journal = Journal(Path(output), run_key(reader, predictor, options))
         if tiling := journal.tiling():  # smaller than asked for, when memory ran out
             options = replace(options, tile=tiling[0], overlap=tiling[1])
         else:
@@ -218,26 +220,21 @@ class _Tally:
 
     def add(self, first: int, label: np.ndarray) -> None:
         """Count finished rows."""
-        classes = len(self.pixels) - 1
-        # one histogram for each row: the area of a pixel depends on its row
-        shifted = label + (NO_DATA + 1) * np.arange(len(label))[:, None]
-        counts = np.bincount(shifted.ravel(), minlength=(NO_DATA + 1) * len(label))
-        counts = counts.reshape(-1, NO_DATA + 1)
-        self.pixels[:-1] += counts[:, :classes].sum(0)
-        self.pixels[-1] += counts[:, NO_DATA].sum()
-        areas = self.reader.row_areas(first, len(counts))
+        # row by row: the area of a pixel depends on its row. Faster than a histogram
+        counts = np.array([[np.count_nonzero(row) for row in label == value]
+                           for value in (*range(len(self.pixels) - 1), NO_DATA)])
+        self.pixels += counts.sum(1)
+        areas = self.reader.row_areas(first, len(label))
         if self.areas is not None and areas is not None:
-            self.areas += areas @ counts[:, :classes]
+            self.areas += counts[:-1] @ areas
 
 
-def _facts(
-    reader: RasterReader, predictor: Predictor, options: PredictOptions
-) -> dict[str, Any]:
-    """Whatever decides the bytes of a map."""
+def run_key(reader: RasterReader, predictor: Predictor, options: PredictOptions) -> str:
+    """Fingerprint of whatever decides the bytes of a map."""
     path = Path(reader.info.path)
     stat = path.stat() if path.is_file() else None
     scorer = predictor.scorer
-    return {
+    return fingerprint({
         'version': __version__,
         'source': [str(path.absolute()) if stat else reader.info.path,
                    stat and stat.st_size, stat and stat.st_mtime_ns],
@@ -246,7 +243,7 @@ def _facts(
         'model': [getattr(predictor.card, 'sha256', None), predictor.tta, type(scorer).__name__,
                   getattr(scorer, 'amp', None), getattr(scorer, 'device', None)],
         'options': [options.tile, options.shared, options.batch, bool(options.confidence),
-                    bool(options.scores)]}
+                    bool(options.scores)]})
 
 
 def _run(
@@ -270,10 +267,10 @@ def _run(
             progress(done, total)
 
     with ExitStack() as stack:
-        stack.enter_context(_gdal_cache(reader, options))
-        # the map is entered last and named last: where it is, the others are too
-        writers = {kind: stack.enter_context(writer) for kind, writer in reversed(
-            _writers(reader, output, classes, palette, options).items())}
+        stack.enter_context(gdal_cache(reader, options))
+        # the map is entered first, so it is left and named last: where it is, the others are too
+        writers = {kind: stack.enter_context(writer) for kind, writer in _writers(
+            reader, output, classes, palette, options).items()}
 
         def write(first: int, planes: Mapping[str, np.ndarray]) -> None:
             for kind, writer in writers.items():
@@ -281,14 +278,14 @@ def _run(
             tally.add(first, planes['map'][0])
 
         def keep(part: Rows) -> None:
-            planes = _planes(part, writers)
+            planes = output_planes(part, writers)
             if journal:
                 journal.append(part.first, planes, reader.bad_tiles)
             write(part.first, planes)
 
         for first, planes, bad_tiles in journal.parts() if journal else ():
             write(first, planes)
-            reader.bad_tiles[:] = bad_tiles
+            reader.bad_tiles[:] = dict.fromkeys([*reader.bad_tiles, *bad_tiles])
             start = first + planes['map'].shape[1]
         _consume(predict_rows(
             reader, predictor, options.tile, options.shared, batch=options.batch,
@@ -311,7 +308,7 @@ def _cache_bytes(reader: RasterReader, options: PredictOptions) -> int:
     return CACHE + int((options.workers + 1) * rows * width * file.count * size)
 
 
-def _gdal_cache(reader: RasterReader, options: PredictOptions) -> Any:
+def gdal_cache(reader: RasterReader, options: PredictOptions) -> Any:
     """Set the size of GDAL's cache, unless the user did."""
     import rasterio
 
@@ -340,7 +337,7 @@ def _writers(
     return writers
 
 
-def _planes(rows: Rows, kinds: Container[str]) -> dict[str, np.ndarray]:
+def output_planes(rows: Rows, kinds: Container[str]) -> dict[str, np.ndarray]:
     """What is written of finished rows, (bands, rows, width) uint8 by kind of output."""
     planes = {'map': rows.label[None]}
     if 'confidence' in kinds:

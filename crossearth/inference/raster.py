@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from crossearth.errors import MissingDependencyError, RasterError
+from crossearth.inference.ground import pixel_side, row_areas
 from crossearth.inference.stream import Tile
 from crossearth.inference.tiling import Window
 from crossearth.inference.writer import Grid
@@ -25,7 +26,6 @@ __all__ = ['DRIVERS', 'REMOTE', 'RasterInfo', 'RasterReader', 'open_raster', 'ra
 # No VRT: it can name any other file or address. GDAL tries these and no other.
 DRIVERS = ('GTiff', 'PNG', 'JPEG', 'JP2OpenJPEG')
 REMOTE = ('http://', 'https://', 's3://', 'gs://', 'az://')
-METRES_PER_DEGREE = 111_320.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def raster_info(path: str | Path, *, remote: bool = False) -> RasterInfo:
                       file.tags().get('AREA_OR_POINT')),
             driver=file.driver, count=file.count - alpha, dtype=file.dtypes[0],
             nodata=file.nodata, mask='alpha' if alpha else 'mask' if masked else '',
-            gsd_m=_gsd(crs, _placed(transform, gcps), file.height, file.width),
+            gsd_m=pixel_side(crs, _placed(transform, gcps), file.height, file.width),
             warnings=tuple(warnings), band_names=tuple(
                 text or color for text, color in zip(file.descriptions, colors, strict=True)))
 
@@ -149,20 +149,9 @@ class RasterReader:
         self._local = threading.local()
 
     def row_areas(self, first: int, count: int) -> np.ndarray | None:
-        """Area of a pixel on the ground in each of `count` rows, in square metres.
-
-        Pixels of a geographic grid shrink towards the poles; each row is taken at the latitude of
-        its middle column. None where the raster does not say how large its pixels are.
-        """
+        """Area of a pixel on the ground in each of `count` rows, see `ground.row_areas`."""
         transform = _placed(self.grid.transform, self.grid.gcps)
-        if self.grid.crs is None or transform is None:
-            return None
-        area = abs(transform.determinant)
-        if not self.grid.crs.is_geographic:
-            return np.full(count, area * float(self.grid.crs.linear_units_factor[1])**2)
-        _, latitudes = transform * (
-            np.full(count, self.width / 2), first + np.arange(count) + 0.5)
-        return area * METRES_PER_DEGREE**2 * np.cos(np.radians(latitudes))
+        return row_areas(self.grid.crs, transform, self.width, first, count)
 
     def preflight(self) -> None:
         """Read the last block: GDAL opens a truncated file without complaint.
@@ -210,7 +199,7 @@ class RasterReader:
             file, place = self._file(), _exact(place)
             values = file.read(self.bands, window=place, out_shape=(len(self.bands), *shape),
                                resampling=Resampling.nearest if fx == fy == 1 else smooth)
-            valid = file.dataset_mask(window=place, out_shape=shape) > 0
+            valid = _valid(file, place, shape)
         except (RasterioError, OSError, ValueError) as error:
             raise self._failure(window, error) from error
         if values.dtype.kind in 'fc':
@@ -222,7 +211,7 @@ class RasterReader:
             values = (values.astype(np.float32) - low) * np.float32(255 / (high - low))
             values = np.clip(values, 0, 255)
         if not valid.all():
-            values = np.where(valid, values, 0).astype(values.dtype)
+            values *= valid
         return Tile(values, valid)
 
     def _file(self) -> Any:
@@ -260,7 +249,7 @@ def open_raster(path: str | Path, remote: bool = False) -> Any:
         remote: As of `raster_info`.
 
     Raises:
-        RasterError: It is no raster of an allowed format.
+        RasterError: It is no raster of an allowed format, or names another file to read.
         MissingDependencyError: rasterio is not installed.
     """
     try:
@@ -278,12 +267,29 @@ def open_raster(path: str | Path, remote: bool = False) -> Any:
         warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)
         for driver in DRIVERS:  # rasterio takes one at a time, and without one GDAL tries them all
             try:
-                return rasterio.open(path, driver=driver, sharing=False)
+                file = rasterio.open(path, driver=driver, sharing=False)
             except rasterio.errors.RasterioError as error:
                 errors.append(error)
+                continue
+            # GDAL opens any path or address that this names, with any driver, once it reads thinned
+            if file.tags(ns='OVERVIEWS'):
+                file.close()
+                raise RasterError(f'{name} says that its overviews lie in another file, which is '
+                                  'not opened here. Save it again without them.')
+            return file
     raise RasterError(
         f'{name} cannot be opened as a raster: {errors[0].__cause__ or errors[0]}. Formats that '
         f'are read: {", ".join(DRIVERS)}.') from errors[0]
+
+
+def _valid(file: Any, place: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Which pixels of a window hold data, (h, w) bool; nothing is read where all of the file do."""
+    from rasterio.enums import MaskFlags
+
+    if all(flags == [MaskFlags.all_valid] for flags in file.mask_flag_enums):
+        return np.ones(shape, bool)
+    valid: np.ndarray = file.dataset_mask(window=place, out_shape=shape) > 0
+    return valid
 
 
 def _exact(place: tuple[float, float, float, float]) -> Any:
@@ -335,17 +341,6 @@ def _placed(transform: Any, gcps: Sequence[Any]) -> Any:
 
         return from_gcps(list(gcps))
     return transform
-
-
-def _gsd(crs: Any, transform: Any, height: int, width: int) -> float | None:
-    """Square root of a pixel's area on the ground; degrees are taken at the centre latitude."""
-    if crs is None or transform is None:
-        return None
-    area = abs(transform.determinant)
-    if crs.is_geographic:
-        latitude = (transform * (width / 2, height / 2))[1]
-        return math.sqrt(area * math.cos(math.radians(latitude))) * METRES_PER_DEGREE
-    return math.sqrt(area) * float(crs.linear_units_factor[1])
 
 
 def _chosen_bands(

@@ -19,11 +19,11 @@ from crossearth.inference.pipeline import (
 )
 from crossearth.inference.predictor import Predictor
 from crossearth.inference.raster import RasterReader, open_raster, raster_info
-from crossearth.inference.sources import is_remote
+from crossearth.inference.sources import is_remote, scene_name
 
 __all__ = [
-    'RUNTIMES', 'SceneOptions', 'finish_scene', 'load_model', 'open_scene', 'predict',
-    'predict_scene']
+    'RUNTIMES', 'SceneOptions', 'check_scene', 'finish_scene', 'load_model', 'open_scene',
+    'predict', 'predict_scene']
 
 RUNTIMES = ('torch', 'onnx')
 # From here on another pixel size than in training is worth a warning.
@@ -147,7 +147,39 @@ def predict_scene(
     """
     card: Card = predictor.card
     options = options.fitted(card)
-    reader = open_scene(source, card, options)
+    reader = check_scene(source, predictor, output, options, planned)
+    tags = {'software': f'crossearth {__version__}', 'source': scene_name(source),
+            'model_sha256': card.sha256, **options.tags}
+    report = predict_raster(
+        reader, predictor, output, classes=card.classes, palette=card.palette,
+        options=replace(options, tags=tags), progress=progress, warn=warn)
+    report = replace(report, warnings=(*report.warnings, *_unlike(reader, card, options)))
+    if options.vector:
+        _write_polygons(output, card, options)
+        report = replace(report, outputs={**report.outputs, 'vector': str(options.vector)})
+    return report
+
+
+def check_scene(
+    source: str | Path,
+    predictor: Predictor,
+    output: str | Path,
+    options: SceneOptions,
+    planned: Callable[[Plan, RasterReader], None] | None = None,
+) -> RasterReader:
+    """Open a scene and say at once what would end its run after hours.
+
+    Args:
+        source: As of `predict`.
+        predictor: The network, with its card.
+        output: The map.
+        options: How, fitted to the card.
+        planned: As of `predict_scene`.
+
+    Raises:
+        CrossEarthError: As of `predict`.
+    """
+    reader = open_scene(source, predictor.card, options)
     if options.vector:
         _check_vector(reader, options)
     needs = plan(reader, predictor.num_classes, output, options)
@@ -158,16 +190,7 @@ def predict_scene(
             f'{output} may need up to {needs.disk_bytes / 1e6:,.0f} MB, and '
             f'{needs.free_bytes / 1e6:,.0f} MB are free. Free space, choose another disk or a '
             'smaller area (--aoi), or give --no-disk-check: maps compress well.')
-    tags = {'software': f'crossearth {__version__}', 'source': Path(str(source)).name,
-            'model_sha256': card.sha256, **options.tags}
-    report = predict_raster(
-        reader, predictor, output, classes=card.classes, palette=card.palette,
-        options=replace(options, tags=tags), progress=progress, warn=warn)
-    report = replace(report, warnings=(*report.warnings, *_unlike(reader, card, options)))
-    if options.vector:
-        _write_polygons(output, card, options)
-        report = replace(report, outputs={**report.outputs, 'vector': str(options.vector)})
-    return report
+    return reader
 
 
 def finish_scene(

@@ -4,11 +4,12 @@
 import glob
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from crossearth.errors import RasterError
 from crossearth.inference.raster import REMOTE
 
-__all__ = ['SUFFIXES', 'find_scenes', 'is_remote', 'name_outputs']
+__all__ = ['SUFFIXES', 'find_scenes', 'is_remote', 'name_outputs', 'scene_name']
 
 SUFFIXES = ('.tif', '.tiff', '.png', '.jpg', '.jpeg', '.jp2')
 
@@ -16,6 +17,12 @@ SUFFIXES = ('.tif', '.tiff', '.png', '.jpg', '.jpeg', '.jp2')
 def is_remote(source: str) -> bool:
     """Whether a scene is an address that GDAL reads, and no file."""
     return source.startswith(REMOTE)
+
+
+def scene_name(source: str | Path) -> str:
+    """Name of the file of a scene; of an address without its query, which may hold a key."""
+    path = urlsplit(str(source)).path if is_remote(str(source)) else Path(source).as_posix()
+    return PurePosixPath(path).name
 
 
 def find_scenes(names: Sequence[str]) -> list[str]:
@@ -65,8 +72,7 @@ def name_outputs(scenes: Sequence[str], output: str | Path, suffix: str = '.tif'
     if len(scenes) == 1 and output.suffix and not output.is_dir():
         outputs = [output]
     else:
-        outputs = [output / (PurePosixPath(Path(scene).as_posix()).stem + suffix)
-                   for scene in scenes]
+        outputs = [output / (PurePosixPath(scene_name(scene)).stem + suffix) for scene in scenes]
     taken: dict[Path, str] = {}
     for scene, path in zip(scenes, outputs, strict=True):
         if path in taken:

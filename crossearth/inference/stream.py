@@ -72,6 +72,7 @@ def predict_rows(
     batch: int = 4,
     workers: int = 2,
     first_row: int = 0,
+    end_row: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Rows]:
     """Segment a raster, top to bottom.
@@ -87,25 +88,30 @@ def predict_rows(
         batch: Tiles scored at once.
         workers: Reading threads.
         first_row: Where to start: a row at which a part of an earlier run began, or the height.
+        end_row: Where to stop: a row at which tiles start; None for the height.
         progress: Called with the tiles done and the number of tiles.
 
     Yields:
-        Rows in order, without gaps, until the last.
+        Rows in order, without gaps, until `end_row`.
 
     Raises:
         OutOfTileMemoryError: A single tile is too large for the device.
         ConfigError: Tile and overlap do not fit together.
     """
     bands = plan_rows(reader.height, reader.width, tile, overlap)
-    blender = BandBlender(predictor.num_classes, reader.height, reader.width, tile, overlap)
+    total = len(bands) * len(bands[0])
     if first_row == reader.height:
+        if progress:
+            progress(total, total)
         return
+    blender = BandBlender(predictor.num_classes, reader.height, reader.width, tile, overlap)
     # a band above also adds to these rows where it reaches below their first
     blender.band = next(band for band, windows in enumerate(bands)
                         if windows[0].row + windows[0].height > first_row)
-    total, skipped = len(bands) * len(bands[0]), blender.band * len(bands[0])
-    jobs = [(band, window) for band, windows in enumerate(bands) if band >= blender.band
-            for window in windows]
+    skipped = blender.band * len(bands[0])
+    end = reader.height if end_row is None else end_row
+    jobs = [(band, window) for band, windows in enumerate(bands)
+            if band >= blender.band and windows[0].row < end for window in windows]
     with ThreadPoolExecutor(workers, thread_name_prefix='read') as pool:
         tiles = _read_ahead(pool, reader, jobs, ahead=2 * batch + workers)
         scored = _score(tiles, predictor, batch)
@@ -153,7 +159,7 @@ def _score(
                 images += [item[2].image] if item[2].valid.any() else []
             # a run of tiles without data is passed on too: it would fill the memory
             if item is None or len(images) == batch or len(group) == EMPTY_RUN * batch:
-                scores = iter(predictor(np.stack(images)) if images else ())
+                scores = iter(predictor(np.stack(images, dtype=np.float32)) if images else ())
                 for band, window, found in group:
                     yield band, window, found, next(scores) if found.valid.any() else None
                 group, images = [], []

@@ -13,9 +13,9 @@ import numpy as np
 
 from crossearth.errors import ConfigError
 
-__all__ = ['BandBlender', 'Window', 'blend_weights', 'plan_rows', 'tile_starts']
+__all__ = ['BandBlender', 'Window', 'blend_shares', 'plan_rows', 'tile_starts']
 
-# Least weight of a pixel at a tile's corner: far above float32's rounding, far below any other.
+# Least weight of a pixel at a tile's border: far above float32's rounding, far below any other.
 MIN_WEIGHT = 1e-3
 PIECE = 64  # rows that are finished at once
 
@@ -79,18 +79,32 @@ def plan_rows(height: int, width: int, tile: int, overlap: int) -> list[list[Win
             for row in tile_starts(height, tile, overlap)]
 
 
-def blend_weights(height: int, width: int) -> np.ndarray:
-    """How much each pixel of a tile counts: a raised cosine, highest in the middle, never zero.
+def blend_shares(length: int, tile: int, overlap: int) -> dict[int, np.ndarray]:
+    """How much each tile counts along one axis: a raised cosine, highest in its middle, never zero.
 
-    Scores near a tile's border lack context on one side; their weight falls smoothly, so that no
-    seam shows where a tile ends.
+    Scores near a tile's border lack context on one side; their share falls smoothly, so that no
+    seam shows where a tile ends. A pixel's share is the product of its row's and its column's.
+
+    Args:
+        length: As of `tile_starts`.
+        tile: As of `tile_starts`.
+        overlap: As of `tile_starts`.
 
     Returns:
-        (height, width) float32 in [1e-3, 1].
+        By the tile's start, (min(tile, length),) float32 above 0; those of all tiles add up to one
+        at every pixel.
+
+    Raises:
+        ConfigError: See `tile_starts`.
     """
-    rows, columns = (
-        0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(side) + 0.5) / side) for side in (height, width))
-    return np.maximum(np.outer(rows, columns), MIN_WEIGHT).astype(np.float32)
+    starts = tile_starts(length, tile, overlap)
+    side = min(tile, length)
+    weights = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(side) + 0.5) / side)
+    weights = np.maximum(weights, MIN_WEIGHT)
+    totals = np.zeros(length)
+    for start in starts:
+        totals[start:start + side] += weights
+    return {start: (weights / totals[start:start + side]).astype(np.float32) for start in starts}
 
 
 class BandBlender:
@@ -116,10 +130,10 @@ class BandBlender:
         self.starts = tile_starts(height, tile, overlap)
         self.height = height
         self.band = 0
+        self.row_shares = blend_shares(height, tile, overlap)
+        self.column_shares = blend_shares(width, tile, overlap)
         high = min(tile, height)
-        self.weights = blend_weights(high, min(tile, width))
         self.sums = np.zeros((num_classes, high, width), np.float32)
-        self.totals = np.zeros((high, width), np.float32)
         self.valid = np.zeros((high, width), bool)
 
     def add(self, window: Window, scores: np.ndarray, valid: np.ndarray) -> None:
@@ -131,8 +145,9 @@ class BandBlender:
             valid: (window.height, window.width) bool, False where the raster holds no data.
         """
         columns = slice(window.col, window.col + window.width)
-        self.sums[:, :, columns] += scores * self.weights
-        self.totals[:, columns] += self.weights
+        shares = np.outer(self.row_shares[window.row], self.column_shares[window.col])
+        for sums, score in zip(self.sums[..., columns], scores, strict=True):
+            sums += score * shares  # one class at a time: the product stays in the cache
         self.valid[:, columns] |= valid
 
     def finish_rows(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
@@ -140,9 +155,9 @@ class BandBlender:
 
         Yields:
             In pieces of at most 64 rows, so that little is held twice: their first row, their mean
-            scores (K, rows, width), and which of their pixels are valid (rows, width). Scores are
-            zero where no window was added. Together they reach to where the next band starts, or to
-            the end.
+            scores (K, rows, width), and which of their pixels are valid (rows, width). A window
+            that was left out counts as scores of zero. Together they reach to where the next band
+            starts, or to the end.
         """
         start = self.starts[self.band]
         last = self.band + 1 == len(self.starts)
@@ -150,9 +165,8 @@ class BandBlender:
         self.band += 1
         for first in range(0, rows, PIECE):
             piece = slice(first, min(first + PIECE, rows))
-            scores = self.sums[:, piece] / np.maximum(self.totals[piece], MIN_WEIGHT / 2)
-            yield start + first, scores, self.valid[piece].copy()
-        for array in (self.sums, self.totals, self.valid):
+            yield start + first, self.sums[:, piece].copy(), self.valid[piece].copy()
+        for array in (self.sums, self.valid):
             kept = array.shape[-2] - rows
             array[..., :kept, :] = array[..., rows:, :]
             array[..., kept:, :] = 0

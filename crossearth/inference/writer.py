@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from crossearth.errors import RasterError
+from crossearth.inference.stream import NO_DATA
 
-__all__ = ['BLOCK', 'NO_DATA', 'Grid', 'RasterWriter', 'write_style']
+__all__ = ['BLOCK', 'Grid', 'RasterWriter', 'write_style']
 
-NO_DATA = 255
 BLOCK = 512  # px, side of the blocks in the file
 TEMPORARY = '.part'
 

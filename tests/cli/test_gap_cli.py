@@ -1,22 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+from inference.bundles import coloured_tiles as tiles
+from inference.bundles import described_bundle
+from inference.rasters import write_raster
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1] / 'inference'))
-from bundles import CARD, tiny_bundle
-from rasters import write_raster
-
-from crossearth.cli import gap, main
-from crossearth.inference.bundle import build_network
-from crossearth.inference.card import Card
-from crossearth.inference.gap import domain_statistics, torch_embedder
-from crossearth.style.kinds import build_kind
+from crossearth.cli import main
 
 STYLE = 'reinhard_lab'  # needs no weights
 
@@ -28,13 +21,6 @@ def _small(monkeypatch, tmp_path):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     monkeypatch.delenv('CROSSEARTH_WEIGHTS', raising=False)
     monkeypatch.setenv('COLUMNS', '200')
-
-
-def tiles(number, seed, tint=(0, 0, 0), side=64):
-    generator = np.random.default_rng(seed)
-    base = generator.integers(60, 120, (number, 3, 1, 1))
-    noise = generator.normal(0, 12, (number, 3, side, side))
-    return (base + noise + np.reshape(tint, (3, 1, 1))).clip(1, 255).astype(np.uint8)
 
 
 def folder(path, images):
@@ -55,15 +41,7 @@ def reference(tmp_path):
 
 @pytest.fixture
 def bundle(tmp_path):
-    """A bundle whose card knows its training domain."""
-    path = tiny_bundle(tmp_path / 'bundle')
-    card = Card(**CARD)
-    nets = build_kind(STYLE)
-    backbone = build_network(path, card).backbone
-    statistics = domain_statistics(
-        tiles(40, 0), torch_embedder(nets.predictor),
-        torch_embedder(backbone, card.mean, card.std), style_kind=STYLE, style_sha256=nets.sha256)
-    return tiny_bundle(tmp_path / 'bundle', statistics=statistics)
+    return described_bundle(tmp_path / 'bundle')
 
 
 def test_a_folder_tells_like_from_unlike(reference, tmp_path, capsys):
@@ -149,8 +127,3 @@ def test_a_folder_without_any_network_is_refused(reference, capsys):
 def test_one_training_side_is_needed(reference, capsys):
     assert run(reference) == 2
     assert '--reference' in capsys.readouterr().err
-
-
-def test_scenes_are_spread_evenly():
-    assert gap._spread(list('abcdef'), 3) == ['a', 'c', 'e']
-    assert gap._spread(list('ab'), 3) == ['a', 'b']

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import rasterio
+from file_server import serve_apart
 from inference.bundles import tiny_bundle
 from inference.rasters import HALF_METRE, UTM, rgb, write_raster
 
@@ -83,6 +84,21 @@ def test_a_lone_bad_scene_is_an_error(bundle, tmp_path, capsys):
     assert said.startswith('error: ')
     assert 'cannot be opened' in said
     assert said.count('\n') == 1
+
+
+def test_a_scene_behind_an_address_gives_the_map_of_the_file(scene, bundle, tmp_path, capsys):
+    signed = '/scene.tif?key=secret'
+    with serve_apart(dict.fromkeys(['/scene.tif', signed], scene.read_bytes())) as root:
+        assert run(f'{root}/scene.tif', '-m', bundle, '-o', tmp_path / 'remote.tif') == 0
+        assert run(root + signed, '-m', bundle, '-o', tmp_path / 'maps') == 0
+        capsys.readouterr()
+        assert run(f'{root}/absent.tif', '-m', bundle, '-o', tmp_path / 'none.tif') == 2
+    assert f'{root}/absent.tif cannot be opened' in capsys.readouterr().err
+    assert not (tmp_path / 'none.tif').exists()
+    with rasterio.open(tmp_path / 'maps' / 'scene.tif') as file:
+        assert file.tags()['source'] == 'scene.tif'  # a map is passed on, a key is not
+    predict(scene, bundle, tmp_path / 'local.tif')
+    np.testing.assert_array_equal(label(tmp_path / 'remote.tif'), label(tmp_path / 'local.tif'))
 
 
 def test_a_folder_resumes_by_skipping_what_is_finished(scene, bundle, tmp_path, capsys):

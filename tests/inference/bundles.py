@@ -5,12 +5,15 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from crossearth.inference.bundle import write_bundle
+from crossearth.inference.bundle import build_network, write_bundle
 from crossearth.inference.card import Card
+from crossearth.inference.gap import domain_statistics, torch_embedder
 from crossearth.registry import MODELS
+from crossearth.style.kinds import build_kind
 
 CROP = [64, 64]
 MODEL: dict[str, Any] = {
@@ -38,6 +41,26 @@ def tiny_bundle(folder: Path, **changes: Any) -> Path:
     card = Card(**{**deepcopy(CARD), **changes})
     torch.manual_seed(0)
     return write_bundle(folder, _shaken(MODELS.build(deepcopy(dict(card.model)))), card)
+
+
+def coloured_tiles(
+    number: int, seed: int, tint: tuple[int, int, int] = (0, 0, 0), side: int = 64
+) -> np.ndarray:
+    """Tiles (number, 3, side, side) uint8 of one colour and noise, none 0."""
+    generator = np.random.default_rng(seed)
+    base = generator.integers(60, 120, (number, 3, 1, 1))
+    noise = generator.normal(0, 12, (number, 3, side, side))
+    return (base + noise + np.reshape(tint, (3, 1, 1))).clip(1, 255).astype(np.uint8)
+
+
+def described_bundle(folder: Path) -> Path:
+    """Write a bundle whose card knows its training domain: `coloured_tiles(40, 0)`."""
+    card, nets = Card(**CARD), build_kind('reinhard_lab')  # a style that needs no weights
+    backbone = build_network(tiny_bundle(folder), card).backbone
+    return tiny_bundle(folder, statistics=domain_statistics(
+        coloured_tiles(40, 0), torch_embedder(nets.predictor),
+        torch_embedder(backbone, card.mean, card.std), style_kind='reinhard_lab',
+        style_sha256=nets.sha256))
 
 
 def _shaken(model: nn.Module) -> nn.Module:

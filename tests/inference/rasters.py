@@ -29,3 +29,12 @@ def write_raster(path: Path, data: np.ndarray, **options) -> Path:
 def rgb(height: int, width: int, seed: int = 0) -> np.ndarray:
     """Random (3, height, width) uint8 without zeros."""
     return np.random.default_rng(seed).integers(1, 256, (3, height, width), np.uint8)
+
+
+def zone(south: float, north: float) -> float:
+    """Square metres of one degree of longitude between two latitudes of WGS 84, exactly."""
+    squared = 0.006_694_379_990_14
+    sines = np.sin(np.radians([south, north]))
+    root = squared**0.5
+    parts = sines / (1 - squared * sines**2) + np.arctanh(root * sines) / root
+    return 6_378_137**2 * (1 - squared) / 2 * np.radians(1) * (parts[1] - parts[0])

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from bundles import tiny_bundle
 from rasters import write_raster
 
+from crossearth.cli.main import main
 from crossearth.errors import BundleError, ConfigError, MissingDependencyError
 from crossearth.inference import export
 from crossearth.inference.bundle import load_predictor
@@ -29,9 +31,9 @@ TOLERANCE = 1e-3
 
 @pytest.fixture(scope='session')
 def bundle(tmp_path_factory) -> Path:
-    """A bundle with its ONNX file."""
+    """A bundle with its ONNX file, made by the command."""
     folder = tiny_bundle(tmp_path_factory.mktemp('exported'))
-    export_onnx(folder)
+    assert main(['export', 'onnx', str(folder)]) == 0
     return folder
 
 
@@ -46,6 +48,24 @@ def test_onnx_gives_the_scores_of_torch(bundle, n, h, w, tta):
     found = load_onnx_predictor(bundle, tta=tta)(images(n, h, w))
     assert expected.std() > 10 * TOLERANCE  # otherwise any model would do
     np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+def test_the_command_maps_with_the_exported_file_as_with_torch(bundle, tmp_path, monkeypatch):
+    blocks = images(1, 4, 6)[0].repeat(25, 1).repeat(25, 2)
+    scene = write_raster(tmp_path / 'scene.tif', blocks)
+
+    def label(runtime: str) -> np.ndarray:
+        path = tmp_path / f'{runtime}.tif'
+        assert main(['predict', str(scene), '-m', str(bundle), '-o', str(path), '--device', 'cpu',
+                     '--runtime', runtime]) == 0
+        with rasterio.open(path) as file:
+            return file.read(1)
+
+    expected = label('torch')
+    monkeypatch.setattr('crossearth.inference.bundle.TorchScorer.__call__',
+                        lambda *_: pytest.fail('torch was used'))
+    assert len(np.unique(expected)) > 1
+    assert (label('onnx') == expected).mean() > 0.999  # scores differ by rounding
 
 
 def test_logits_are_exported_as_probabilities(bundle):

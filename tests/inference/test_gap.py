@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from crossearth.inference.gap import (
     KNOWN_GAPS,
     domain_statistics,
     embed_tiles,
+    place,
     read_statistics,
     scene_tiles,
     torch_embedder,
@@ -265,6 +267,17 @@ def test_verdict_is_the_nearest_known_gap(kind):
     assert verdict(gap_of(scale[-1][0] + 1), kind) == f'farther than {scale[-1][1]}'
     for value, name in scale[1:]:
         assert verdict(gap_of(value), kind) == f'as far as {name}'
+
+
+@pytest.mark.parametrize('kind', ['style', 'features'])
+def test_a_place_is_between_its_neighbours_on_the_scale(kind):
+    scale = sorted((getattr(known, kind), known.name) for known in KNOWN_GAPS)
+    text = [f'{value:.2f} ({name})' for value, name in scale]
+    assert place(gap_of(scale[0][0] - 0.01), kind) == f'below {text[0]}'
+    assert place(gap_of(scale[-1][0]), kind) == f'above {text[-1]}'
+    for index, ((low, _), (high, _)) in enumerate(pairwise(scale)):
+        found = place(gap_of((low + high) / 2), kind)
+        assert found == f'above {text[index]}, below {text[index + 1]}'
 
 
 def test_known_gaps_are_those_of_the_study():

@@ -4,13 +4,14 @@ import json
 import numpy as np
 import pytest
 import rasterio
-from inference.rasters import HALF_METRE, rgb, write_raster
+from inference.rasters import HALF_METRE, rgb, write_raster, zone
 from rasterio import Affine
 
 from crossearth.errors import RasterError
 from crossearth.inference.pipeline import PredictOptions, plan, predict_raster
 from crossearth.inference.predictor import Predictor
 from crossearth.inference.raster import RasterReader
+from crossearth.inference.writer import RasterWriter
 
 CLASSES, PALETTE = ('red', 'green', 'blue'), [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
 
@@ -46,8 +47,18 @@ def test_areas_of_a_geographic_raster_follow_the_latitude(tmp_path):
     path = write_raster(tmp_path / 'in.tif', np.full((3, 80, 10), 9, np.uint8), crs='EPSG:4326',
                         transform=Affine(1, 0, 0, 0, -1, 80))
     report = run(path, tmp_path / 'out.tif')
-    rows = 111_320**2 * np.cos(np.radians(80 - np.arange(80) - 0.5))
-    assert sum(report.square_metres.values()) == pytest.approx(10 * rows.sum())
+    assert sum(report.square_metres.values()) == pytest.approx(10 * zone(0, 80), rel=1e-4)
+
+
+def test_where_the_map_is_the_other_outputs_are_too(tmp_path, monkeypatch):
+    named = []
+    publish = RasterWriter._publish
+    monkeypatch.setattr(RasterWriter, '_publish', lambda self: (
+        named.append(self.path.name), publish(self)))
+    run(write_raster(tmp_path / 'in.tif', rgb(20, 30)), tmp_path / 'out.tif',
+        confidence=tmp_path / 'c.tif', scores=tmp_path / 's.tif')
+    assert sorted(named[:-1]) == ['c.tif', 's.tif']
+    assert named[-1] == 'out.tif'
 
 
 def test_confidence_and_scores_are_shares_in_percent(tmp_path):

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossearth.inference.predictor import Predictor
-from crossearth.inference.stream import Tile, _best, predict_rows
-from crossearth.inference.tiling import Window
+from crossearth.inference.stream import Rows, Tile, _best, predict_rows
+from crossearth.inference.tiling import Window, tile_starts
 
 law = settings(deadline=None, max_examples=40)
 
@@ -62,6 +62,29 @@ def test_a_pixelwise_model_maps_every_pixel_to_its_class(
     confidence = np.concatenate([part.confidence() for part in rows])
     expected = np.where(valid, image.max(0) / np.maximum(image.sum(0, dtype=float), 1e-12), 0)
     np.testing.assert_allclose(confidence, expected, atol=1e-5)
+
+
+@law
+@given(st.integers(1, 90), st.integers(1, 24), st.integers(0, 2**32 - 1), st.data())
+def test_rows_between_two_starts_of_tiles_are_those_of_the_whole(height, tile, seed, data):
+    overlap = data.draw(st.integers(0, tile - 1))
+    starts = [*tile_starts(height, tile, overlap), height]
+    first, end = sorted(data.draw(st.lists(
+        st.sampled_from(starts), min_size=2, max_size=2, unique=True)))
+
+    def scorer(images: np.ndarray) -> np.ndarray:
+        return images + images.mean((2, 3), keepdims=True)
+
+    def rows(**limits: int) -> list[Rows]:
+        reader = ArrayReader(random_image(height, 2 * tile, seed))
+        return list(predict_rows(reader, Predictor(scorer, 3), tile, overlap, **limits))
+
+    wanted = [part for part in rows() if first <= part.first < end]
+    found = rows(first_row=first, end_row=end)
+    assert [part.first for part in found] == [part.first for part in wanted]
+    for part, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(part.scores, other.scores)
+        np.testing.assert_array_equal(part.label, other.label)
 
 
 @law
