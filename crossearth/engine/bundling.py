@@ -6,6 +6,7 @@ This is the last time that the config, which is a program, is run: the bundle ho
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from logging import WARNING
 from pathlib import Path
@@ -31,9 +32,9 @@ from .config import load_config
 from .config_check import metainfos
 from .runner import TRAINING_PARTS, load_checkpoint
 
-__all__ = ['export_bundle']
+__all__ = ['export_bundle', 'load_trained']
 
-TRAINING_ONLY = (*TRAINING_PARTS, 'mask', 'prompt', 'train_cfg', 'data_preprocessor')
+TRAINING_ONLY = (*TRAINING_PARTS, 'mask', 'prompt', 'train_cfg', 'data_preprocessor', 'compile')
 NAMES = ('mIoU', 'aAcc', 'mF1', 'IoU')
 
 
@@ -71,22 +72,9 @@ def export_bundle(
     checkpoint = _last_checkpoint(work_dir) if checkpoint is None else Path(checkpoint)
     if not checkpoint.is_file():
         raise CheckpointError(f'there is no checkpoint {checkpoint}. Correct the path.')
-    cfg = complete_config(load_config(config_path))
-    described = _inference_part(cfg.model.to_dict())
-    model = MODELS.build(described)
-    if getattr(model.backbone, 'weights', None) == 'random' and model.frozen_names():
-        raise CheckpointError(
-            f'{work_dir} was trained on a frozen backbone of random values, which its checkpoints '
-            'leave out, so nobody can restore the model. Train with real weights, or with '
-            'model.backbone.frozen=False.')
-    load_checkpoint(model, checkpoint)
-    classes = dataset_classes(cfg)
-    if not classes:
-        raise ConfigError(f'{config_path} does not name the classes of its data. Add '
-                          'metainfo=dict(classes=(...)) to its data sets.')
-    if 'weights' in described['backbone']:
-        described['backbone']['weights'] = 'random'  # the bundle holds them
-    normalisation = _normalisation(cfg, bands)
+    cfg = load_config(config_path)
+    model, card = load_trained(cfg, checkpoint, bands=bands)
+    normalisation = {'mean': card.mean, 'std': card.std, 'bands': card.bands}
     described_domain: dict[str, Any] = {}
     if statistics and cfg.get('train_dataloader'):
         described_domain, missing = training_statistics(
@@ -94,14 +82,48 @@ def export_bundle(
         if missing:
             print_log(f'The bundle does not describe its training domain, so `crossearth gap` '
                       f'needs --reference: {missing}', logger='current', level=WARNING)
-    card = Card(
-        model=described, classes=classes, palette=_palette(cfg, len(classes)),
-        crop=_crop(cfg), overlap=_overlap(described), gsd_m=gsd_m, licence=licence,
-        output=_output(model.decode_head), training_domain=_domains(cfg),
+    card = replace(
+        card, gsd_m=gsd_m, licence=licence, statistics=described_domain,
         metrics=_metrics(work_dir / 'report.json') if last else {},
-        provenance=_provenance(config_path, checkpoint, model),
-        statistics=described_domain, **normalisation)
+        provenance=_provenance(config_path, checkpoint, model))
     return write_bundle(folder, model, card)
+
+
+def load_trained(
+    cfg: Config, checkpoint: str | Path, *, bands: tuple[str, ...] | None = None
+) -> tuple[nn.Module, Card]:
+    """Build what predicts of a trained model, and describe it.
+
+    Args:
+        cfg: The config of the training; gaps that follow from its data are filled in place.
+        checkpoint: One of its checkpoints.
+        bands: Names of the input bands in order; R, G, B if not given.
+
+    Returns:
+        The filled segmentor, and its card without what is known about one release only.
+
+    Raises:
+        CrossEarthError: Config, checkpoint or backbone are missing or do not fit together.
+    """
+    complete_config(cfg)
+    described = _inference_part(cfg.model.to_dict())
+    model = MODELS.build(described)
+    if getattr(model.backbone, 'weights', None) == 'random' and model.frozen_names():
+        raise CheckpointError(
+            f'{checkpoint} was trained on a frozen backbone of random values, which checkpoints '
+            'leave out, so nobody can restore the model. Train with real weights, or with '
+            'model.backbone.frozen=False.')
+    load_checkpoint(model, checkpoint)
+    classes = dataset_classes(cfg)
+    if not classes:
+        raise ConfigError(f'{cfg.filename} does not name the classes of its data. Add '
+                          'metainfo=dict(classes=(...)) to its data sets.')
+    if 'weights' in described['backbone']:
+        described['backbone']['weights'] = 'random'  # whoever fills the model again has them all
+    return model, Card(
+        model=described, classes=classes, palette=_palette(cfg, len(classes)), crop=_crop(cfg),
+        overlap=_overlap(described), output=_output(model.decode_head),
+        training_domain=_domains(cfg), **_normalisation(cfg, bands))
 
 
 def _config_file(work_dir: Path) -> Path:

@@ -166,7 +166,7 @@ def torch_embedder(
         with torch.inference_mode():
             found = network((torch.from_numpy(images).to(device) - centre) / scale)
             maps = found[0] if isinstance(found, tuple) else found
-            maps = maps if isinstance(maps, list) else [maps]
+            maps = [maps] if isinstance(maps, torch.Tensor) else list(maps)
             vectors: np.ndarray = torch.cat(
                 [m.flatten(2).mean(2) if m.ndim == 4 else m for m in maps], 1).float().cpu().numpy()
         return vectors

@@ -8,7 +8,7 @@ and the arguments hold the others.
 """
 
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -94,6 +94,20 @@ class Injector(nn.Module):
         attention = self.attentions[0 if self.share else site]
         return feats + self.gamma[site] * attention(geo, feats)
 
+    def weights(self, feats: Tensor, geo: Tensor, site: int) -> Tensor:
+        """Give the attention of one place, which `forward` never holds: it grows with N squared.
+
+        Args:
+            feats: Patch tokens (B, N, C).
+            geo: Geospatial tokens (B, N, C), the queries.
+            site: Index of the place.
+
+        Returns:
+            Shares (B, heads, N, N) of the patch tokens, the last dimension, which add up to 1.
+        """
+        attention: Any = self.attentions[0 if self.share else site]
+        return attention.weights(geo, feats)
+
 
 class _CrossAttention(nn.Module):
     """Normalised, optionally low-rank cross-attention from geospatial to patch tokens."""
@@ -108,7 +122,16 @@ class _CrossAttention(nn.Module):
         self.out = nn.Linear(dim, embed_dim) if dim else nn.Identity()
 
     def forward(self, geo: Tensor, feats: Tensor) -> Tensor:
-        feats = self.norm_feats(feats)
-        q, k, v = self.query(self.norm_geo(geo)), self.key(feats), self.value(feats)
-        q, k, v = (t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
+        q, k, v = self._project(geo, feats)
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    def weights(self, geo: Tensor, feats: Tensor) -> Tensor:
+        q, k, _ = self._project(geo, feats)
+        return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)
+
+    def _project(self, geo: Tensor, feats: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (B, heads, N, width)."""
+        feats = self.norm_feats(feats)
+        q, k, v = (t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in (
+            self.query(self.norm_geo(geo)), self.key(feats), self.value(feats)))
+        return q, k, v

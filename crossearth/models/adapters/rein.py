@@ -6,6 +6,9 @@ from the maths; parameter names are the published ones, so that published weight
 """
 
 import math
+from functools import reduce
+from operator import matmul
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +16,20 @@ from torch import Tensor, nn
 
 from crossearth.registry import MODELS
 
-__all__ = ['LoRARein', 'Rein']
+__all__ = ['LayerTokens', 'LoRARein', 'Rein']
+
+
+class LayerTokens(NamedTuple):
+    """What the patch tokens f (N, C) of one layer meet of its tokens T (m, C).
+
+    Attributes:
+        keys: Matrices, f times all of which is f T^T (N, m).
+        values: Matrices, the attention (N, m) times all of which is what it gives (N, C). The null
+            slot's row is zero: the attention to it need not be left out, which would be a copy.
+    """
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
 
 
 @MODELS.register_module()
@@ -54,45 +70,45 @@ class Rein(nn.Module):
         bound = math.sqrt(6 / (3 * patch_size**2 + self.embed_dim))
         self.learnable_tokens = _uniform(bound, self.depth, self.num_tokens, self.embed_dim)
 
-    def tokens(self) -> Tensor:
-        """Give the tokens of all layers (depth, m, C)."""
-        return self.learnable_tokens
+    def tokens(self) -> list[LayerTokens]:
+        """Give the tokens of all layers, made for one step, since training changes them."""
+        values = _without_null_slot(self.mlp_token2feat(self.learnable_tokens))
+        return [LayerTokens((token.T,), (value,))
+                for token, value in zip(self.learnable_tokens, values, strict=True)]
 
-    def forward(self, feats: Tensor, tokens: Tensor) -> Tensor:
+    def forward(self, feats: Tensor, tokens: LayerTokens) -> Tensor:
         """Refine the patch tokens of one layer.
 
         Args:
             feats: Patch tokens (B, N, C), without class and register tokens.
-            tokens: Tokens (m, C) of this layer, a row of `tokens()`.
+            tokens: Of this layer, from `tokens()`.
 
         Returns:
             Patch tokens (B, N, C).
         """
-        attention = F.softmax(feats @ tokens.T * self.embed_dim**-0.5, dim=-1)
-        # a zero row in the null slot's place equals leaving its attention out, without a copy of it
-        values = F.pad(self.mlp_token2feat(tokens[1:]), (0, 0, 1, 0))
-        delta = self.mlp_delta_f(attention @ values + feats)
-        return feats + self.scale * delta
+        attention = F.softmax(reduce(matmul, tokens.keys, feats) * self.embed_dim**-0.5, dim=-1)
+        given = reduce(matmul, tokens.values, attention)
+        return feats + self.scale * self.mlp_delta_f(given + feats)
 
-    def queries(self, tokens: Tensor) -> Tensor:
-        """Make the head's queries from the tokens of all layers.
-
-        Args:
-            tokens: Tokens (depth, m, C).
-
-        Returns:
-            Queries (m, D), the same for every image.
-        """
-        projected = self.transform(tokens)
+    def queries(self) -> Tensor:
+        """Make the head's queries (m, D), the same for every image, from all layers' tokens."""
+        projected = self._project_tokens()
         reductions = [projected.amax(0), projected.mean(0), projected[-1]]
         # interleaved: input 3c + k of `merge` is reduction k of channel c, as published weights
         # expect
         return self.merge(torch.stack(reductions, dim=-1).flatten(1))
 
+    def _project_tokens(self) -> Tensor:
+        """Tokens of all layers as parts (depth, m, D) of queries."""
+        projected: Tensor = self.transform(self.learnable_tokens)
+        return projected
+
 
 @MODELS.register_module()
 class LoRARein(Rein):
     """Rein with low-rank tokens T_i = A_i B_i, the variant that CrossEarth trains.
+
+    T_i itself is never made: what meets it meets A_i and B_i one after the other.
 
     Args:
         embed_dim: Channels C of a patch token.
@@ -122,9 +138,25 @@ class LoRARein(Rein):
         self.learnable_tokens_a = _uniform(bound, self.depth, self.num_tokens, self.rank)
         self.learnable_tokens_b = _uniform(bound, self.depth, self.rank, self.embed_dim)
 
-    def tokens(self) -> Tensor:
-        """Give the tokens of all layers (depth, m, C)."""
-        return self.learnable_tokens_a @ self.learnable_tokens_b
+    def tokens(self) -> list[LayerTokens]:
+        """Give the tokens of all layers, made for one step, since training changes them."""
+        a, b = self.learnable_tokens_a, self.learnable_tokens_b
+        # T W^T + bias = [A, 1] [B W^T; bias]
+        left = _without_null_slot(F.pad(a, (0, 1), value=1.0))
+        bias = self.mlp_token2feat.bias.expand(self.depth, 1, -1)
+        right = torch.cat([F.linear(b, self.mlp_token2feat.weight), bias], dim=1)
+        return [LayerTokens((b_i.T, a_i.T), (left_i, right_i))
+                for a_i, b_i, left_i, right_i in zip(a, b, left, right, strict=True)]
+
+    def _project_tokens(self) -> Tensor:
+        """Tokens of all layers as parts (depth, m, D) of queries."""
+        low = F.linear(self.learnable_tokens_b, self.transform.weight)
+        return self.learnable_tokens_a @ low + self.transform.bias
+
+
+def _without_null_slot(values: Tensor) -> Tensor:
+    """Values (depth, m, ...) with zeros in the place of token 0."""
+    return F.pad(values[:, 1:], (0, 0, 1, 0))
 
 
 def _uniform(bound: float, *shape: int) -> nn.Parameter:

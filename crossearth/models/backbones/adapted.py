@@ -2,8 +2,8 @@
 """A plain vision transformer with adapters after its blocks, and its four-scale feature pyramid.
 
 The order of one block is fixed by the paper: transformer block, Rein, Injector. What a backbone
-must add is how an image becomes tokens and how one block runs; freezing, adapters, padding and the
-pyramid live here.
+must add is how an image becomes tokens and how one block runs; freezing, adapters and padding live
+here.
 """
 
 from abc import ABC, abstractmethod
@@ -18,14 +18,14 @@ from torch.utils.checkpoint import checkpoint
 from crossearth.errors import ConfigError
 from crossearth.registry import MODELS
 
+from ..adapters.rein import LayerTokens
 from ..adapters.within import BlockAdapter
+from ..layers.pyramid import Pyramid, cropped
 from .pretrained import PretrainedBackbone
 
 __all__ = ['AdaptedViT', 'Features', 'sizes_of']
 
-Features = list[Tensor] | tuple[list[Tensor], Tensor]
-
-SCALES = (4.0, 2.0, 1.0, 0.5)  # of the patch grid: strides 4, 8, 16, 32
+Features = Sequence[Tensor] | tuple[Sequence[Tensor], Tensor]
 
 
 class AdaptedViT(PretrainedBackbone, ABC):
@@ -126,8 +126,9 @@ class AdaptedViT(PretrainedBackbone, ABC):
                 that segmentation and masked image modelling, where they are off, share one batch.
 
         Returns:
-            Four maps (B, C, ceil(H/s), ceil(W/s)) for s = 4, 8, 16, 32; with an adapter that makes
-            queries the pair of them and the queries (Q, D).
+            Four maps (B, C, ceil(H/s), ceil(W/s)) for s = 4, 8, 16, 32, as a `Pyramid` unless the
+            backbone has its own; with an adapter that makes queries the pair of them and the
+            queries (Q, D).
 
         Raises:
             ConfigError: The pre-trained weights were never loaded.
@@ -144,16 +145,15 @@ class AdaptedViT(PretrainedBackbone, ABC):
         maps = [f.transpose(1, 2).reshape(f.shape[0], -1, *grid) for f in features]
         pyramid = self.pyramid(maps)
         if any(pad):
-            pyramid = [p[..., : -(-H // s), : -(-W // s)]
-                       for p, s in zip(pyramid, (4, 8, 16, 32), strict=True)]
-        return pyramid if tokens is None else (pyramid, self.reins.queries(tokens))
+            pyramid = cropped(pyramid, (H, W))
+        return pyramid if tokens is None else (pyramid, self.reins.queries())
 
-    def pyramid(self, maps: Sequence[Tensor]) -> list[Tensor]:
+    def pyramid(self, maps: Sequence[Tensor]) -> Sequence[Tensor]:
         """Bring four maps (B, C, h, w) of the patch grid to the strides 4, 8, 16 and 32 px."""
-        return [_rescale(m, scale) for m, scale in zip(maps, SCALES, strict=True)]
+        return Pyramid(maps)
 
     def _run_blocks(
-        self, image: Tensor, rein_tokens: Tensor | None, geospatial: int
+        self, image: Tensor, rein_tokens: list[LayerTokens] | None, geospatial: int
     ) -> list[Tensor]:
         """Give the patch tokens (B, N, C) after each block of `out_indices`."""
         geo = None
@@ -205,13 +205,3 @@ def sizes_of(
             f'backbone.arch={arch!r} is unknown. Choose one of {sorted(known)}, or give a '
             f'dict with {", ".join(next(iter(known.values())))}.')
     return known[arch]
-
-
-def _rescale(feature: Tensor, scale: float) -> Tensor:
-    """Resize a map (B, C, h, w) by `scale`; a side of 1 is not halved."""
-    if scale == 1:
-        return feature
-    if scale < 1 and min(feature.shape[-2:]) == 1:
-        size = [max(1, side // 2) for side in feature.shape[-2:]]
-        return F.interpolate(feature, size=size, mode='bilinear', align_corners=False)
-    return F.interpolate(feature, scale_factor=scale, mode='bilinear', align_corners=False)

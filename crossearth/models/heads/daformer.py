@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from crossearth.registry import MODELS
 
+from ..layers.pyramid import project
+
 __all__ = ['DAFormerHead']
 
 
@@ -63,10 +65,10 @@ class DAFormerHead(BaseDecodeHead):
         Returns:
             Logits (B, num_classes, h_0, w_0).
         """
-        maps = self._transform_inputs(inputs)
-        size = maps[0].shape[-2:]
-        stages = [F.interpolate(embed(feature), size, mode='bilinear')
-                  for embed, feature in zip(self.embed, maps, strict=True)]
+        stages = [project(inputs, index, embed)
+                  for index, embed in zip(self.in_index, self.embed, strict=True)]
+        size = stages[0].shape[-2:]
+        stages = [F.interpolate(stage, size, mode='bilinear') for stage in stages]
         branches = self.aspp(torch.cat(stages, dim=1))
         logits: Tensor = self.cls_seg(self.bottleneck(torch.cat(branches, dim=1)))
         return logits

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from crossearth.errors import ConfigError
 from crossearth.registry import MODELS
 
+from ..layers.pyramid import project
+
 __all__ = ['Corrupted', 'MIMHead']
 
 DILATIONS = (1, 6, 12, 18)  # px of the feature map
@@ -95,17 +97,19 @@ class MIMHead(nn.Module):
         Returns:
             Normalised images (B, 3, `size`, `size`); with `size='stride4'` (B, 3, H, W).
         """
-        mixed_size = features[0].shape[-2:] if self.size == 'stride4' else (self.size, self.size)
         # The published order, resize, concatenate, 1x1 convolution, would hold four times the
         # channels at full size. A 1x1 convolution commutes with a bilinear resize.
         weights = self.refine.weight.chunk(4, dim=1)
         biases = (self.refine.bias, None, None, None)
         parts = (
-            _resize(F.conv2d(stage(feature), weight, bias), mixed_size)
-            for feature, stage, weight, bias in zip(features, cycle(self.stages), weights, biases))
-        mixed = next(parts)
+            F.conv2d(_read(stage, features, index), weight, bias)
+            for index, stage, weight, bias in zip(
+                range(4), cycle(self.stages), weights, biases))
+        finest = next(parts)
+        mixed_size = finest.shape[-2:] if self.size == 'stride4' else (self.size, self.size)
+        mixed = _resize(finest, mixed_size)
         for part in parts:
-            mixed += part
+            mixed += _resize(part, mixed_size)
         image: Tensor = self.restore(mixed.relu_())
         return _resize(image, size) if self.size == 'stride4' else image
 
@@ -153,10 +157,17 @@ class _ASPP(nn.Module):
         self.branches = nn.ModuleList(_dilated(channels, channels, d) for d in DILATIONS)
         self.mix = nn.Conv2d(len(DILATIONS) * channels, channels, 1)
 
-    def forward(self, feature: Tensor) -> Tensor:
-        feature = self.reduce(feature)
-        mixed: Tensor = self.mix(torch.cat([branch(feature) for branch in self.branches], dim=1))
+    def forward(self, reduced: Tensor) -> Tensor:
+        """Mix what `reduce` made of a map."""
+        mixed: Tensor = self.mix(torch.cat([branch(reduced) for branch in self.branches], dim=1))
         return mixed.relu()
+
+
+def _read(stage: nn.Module, features: Sequence[Tensor], index: int) -> Tensor:
+    """Read one map of a pyramid."""
+    first = project(features, index, stage.reduce) if isinstance(stage, _ASPP) else features[index]
+    out: Tensor = stage(first)
+    return out
 
 
 def _dilated(in_channels: int, channels: int, dilation: int) -> nn.Conv2d:

@@ -5,6 +5,7 @@ arXiv 2410.22629, sections 3.2 to 3.4. Equation 6 is read as X * M + v * (1 - M)
 would be zero wherever M or the learnable prompt v is.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -19,6 +20,7 @@ from crossearth.style.masks import BlockMaskGenerator
 
 from ..backbones.adapted import Features
 from ..heads.mim import Corrupted
+from ..layers.pyramid import select_images
 from .encoder_decoder import PEFTEncoderDecoder, prefixed
 
 __all__ = ['CrossEarthSegmentor']
@@ -147,8 +149,8 @@ class CrossEarthSegmentor(PEFTEncoderDecoder):
         return Corrupted(image, keep)
 
 
-def _split(features: Features, count: int) -> tuple[Features, list[Tensor]]:
+def _split(features: Features, count: int) -> tuple[Features, Sequence[Tensor]]:
     """Part what the backbone gives: for the first `count` images, and the maps of the others."""
     maps = features[0] if isinstance(features, tuple) else features
-    first, rest = [m[:count] for m in maps], [m[count:] for m in maps]
+    first, rest = (select_images(maps, part) for part in (slice(count), slice(count, None)))
     return (first, features[1]) if isinstance(features, tuple) else first, rest

@@ -4,6 +4,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from mmseg.models.segmentors import BaseSegmentor
 from torch import Tensor, nn
 
@@ -35,11 +36,13 @@ class PEFTEncoderDecoder(BaseSegmentor):
         data_preprocessor: Config of the normalisation.
         train_cfg: Handed to the head's `loss`.
         test_cfg: `mode='whole'`, or `mode='slide'` with `crop_size` and `stride` (rows, columns)
-            in px; `keep_scores=True` also returns the scores.
+            in px; `window_batch` windows, by default one, pass the network at a time, which pays on
+            a GPU; `keep_scores=True` also returns the scores.
+        compile: Whether `torch.compile` makes one program of the backbone, or its arguments.
         init_cfg: As in mmengine.
 
     Raises:
-        ConfigError: `test_cfg` is incomplete or its mode unknown.
+        ConfigError: `test_cfg` is incomplete, or its mode or number of windows is none.
     """
 
     align_corners = False
@@ -53,6 +56,7 @@ class PEFTEncoderDecoder(BaseSegmentor):
         data_preprocessor: dict[str, Any] | None = None,
         train_cfg: dict[str, Any] | None = None,
         test_cfg: dict[str, Any] | None = None,
+        compile: bool | dict[str, Any] = False,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         # built here, since mmengine would look in its own registry when no default scope is set
@@ -61,7 +65,10 @@ class PEFTEncoderDecoder(BaseSegmentor):
         self.train_cfg = train_cfg or {}
         self.test_cfg = {'mode': 'whole', **(test_cfg or {})}
         _check_test_cfg(self.test_cfg)
+        self.window_batch: int = self.test_cfg.get('window_batch', 1)
         self.backbone = MODELS.build(backbone)
+        if compile is not False:
+            self.backbone.compile(**({} if compile is True else compile))
         self.decode_head = MODELS.build(decode_head)
         self.num_classes = self.decode_head.num_classes
         self.auxiliary_head = _build_heads(auxiliary_head)
@@ -164,7 +171,8 @@ class PEFTEncoderDecoder(BaseSegmentor):
         """
         size = (inputs.shape[-2], inputs.shape[-1])
         windows = sliding_windows(size, self.test_cfg['crop_size'], self.test_cfg['stride'])
-        return average_windows(self.encode_decode, inputs, self.num_classes, windows)
+        return average_windows(
+            self.encode_decode, inputs, self.num_classes, windows, batch=self.window_batch)
 
     def _forward(self, inputs: Tensor, data_samples: Any = None) -> Any:
         """Run backbone and head without post-processing."""
@@ -206,35 +214,47 @@ def sliding_windows(
 
 def average_windows(
     score: Callable[[Tensor], Tensor], images: Tensor, channels: int,
-    windows: Sequence[tuple[slice, slice]], stride: int = 1,
+    windows: Sequence[tuple[slice, slice]], stride: int = 1, batch: int = 1,
 ) -> Tensor:
-    """Score windows of images one after the other, and average where they overlap.
+    """Score windows of images, and average where they overlap.
+
+    Of the size of the images there are only the scores and the number of windows at each place.
 
     Args:
-        score: Scores (B, C, h / s, w / s) of a window (B, 3, h, w).
+        score: Scores (B, C, h / s, w / s) of windows (B, 3, h, w).
         images: (B, 3, H, W).
         channels: C.
-        windows: Rows and columns in px, multiples of s, that cover the images.
+        windows: Rows and columns in px, multiples of s, that cover the images; all of one size.
         stride: s, px of the images for one score.
+        batch: Windows of each image that are scored at a time.
 
     Returns:
-        Scores (B, C, H / s, W / s).
+        Scores (B, C, H / s, W / s), at least float32.
     """
     size = [side // stride for side in images.shape[-2:]]
+    dtype = torch.promote_types(images.dtype, torch.float32)
     # not len(images), which would fix the batch of an export
-    scores = images.new_zeros((images.shape[0], channels, *size))
-    count = images.new_zeros((1, 1, *size))
-    for rows, columns in windows:
-        cells = [slice(pixels.start // stride, pixels.stop // stride) for pixels in (rows, columns)]
-        scores[..., cells[0], cells[1]] += score(images[..., rows, columns])
-        count[..., cells[0], cells[1]] += 1
-    return scores / count
+    scores = images.new_zeros((images.shape[0], channels, *size), dtype=dtype)
+    count = images.new_zeros((1, 1, *size), dtype=dtype)
+    for start in range(0, len(windows), batch):
+        places = windows[start:start + batch]
+        found = score(torch.cat([images[..., rows, columns] for rows, columns in places]))
+        parts = found.reshape(len(places), -1, *found.shape[1:])
+        for place, part in zip(places, parts, strict=True):
+            rows, columns = (slice(s.start // stride, s.stop // stride) for s in place)
+            scores[..., rows, columns] += part
+            count[..., rows, columns] += 1
+    return scores.div_(count)
 
 
 def _check_test_cfg(test_cfg: dict[str, Any]) -> None:
     if test_cfg['mode'] not in ('whole', 'slide'):
         raise ConfigError(f"model.test_cfg.mode={test_cfg['mode']!r} is unknown. "
                           "Choose 'whole' or 'slide'.")
+    batch = test_cfg.get('window_batch', 1)
+    if not isinstance(batch, int) or batch < 1:
+        raise ConfigError(f'model.test_cfg.window_batch={batch!r} is no number of windows. '
+                          'Choose 1, or more on a GPU.')
     if test_cfg['mode'] == 'whole':
         return
     crop, stride = test_cfg.get('crop_size'), test_cfg.get('stride')

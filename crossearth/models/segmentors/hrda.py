@@ -101,7 +101,8 @@ class HRDASegmentor(PEFTEncoderDecoder):
         size = (padded.shape[-2], padded.shape[-1])
         crop = [_detail_side(side) for side in size]
         windows = sliding_windows(size, crop, [side // 2 for side in crop])
-        detail = average_windows(self._classify, padded, self.num_classes, windows, STRIDE)
+        detail = average_windows(
+            self._classify, padded, self.num_classes, windows, STRIDE, self.window_batch)
         return _enlarge(fuse_scales(context, attention, detail))[..., :height, :width]
 
     def _forward(self, inputs: Tensor, data_samples: Any = None) -> Tensor:

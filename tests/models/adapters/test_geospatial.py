@@ -65,6 +65,17 @@ def test_injector_equals_the_formula(dim, heads):
     torch.testing.assert_close(injector(f, g, 1), expected)
 
 
+@pytest.mark.parametrize('dim', [8, 0])
+def test_weights_are_the_shares_that_the_injector_sums_with(dim):
+    injector = Injector(16, num_sites=2, dim=dim, num_heads=2, share=False, scale_init=1.0)
+    f, g = torch.randn(2, 2, 5, 16)
+    for site, attention in enumerate(injector.attentions):
+        weights = injector.weights(f, g, site)
+        value = attention.value(attention.norm_feats(f)).unflatten(-1, (attention.num_heads, -1))
+        summed = torch.einsum('bhnm,bmhc->bnhc', weights, value).flatten(2)
+        torch.testing.assert_close(f + attention.out(summed), injector(f, g, site))
+
+
 def test_each_site_has_its_own_gamma_and_unshared_its_own_weights():
     f, g = torch.randn(2, 1, 4, 16)
     shared = Injector(16, num_sites=2, dim=8, num_heads=2, scale_init=1.0)

@@ -31,9 +31,54 @@ def test_equals_the_formula(cls):
     np.testing.assert_allclose(ours, expected, atol=1e-12)
 
 
+def plain_step(rein, feats):
+    """All layers and queries with whole tokens T_i, each layer's products made in its turn."""
+    if isinstance(rein, LoRARein):
+        tokens = rein.learnable_tokens_a @ rein.learnable_tokens_b
+    else:
+        tokens = rein.learnable_tokens
+    for token in tokens:
+        attention = (feats @ token.T / math.sqrt(rein.embed_dim)).softmax(-1)
+        delta = rein.mlp_delta_f(attention[..., 1:] @ rein.mlp_token2feat(token[1:]) + feats)
+        feats = feats + rein.scale * delta
+    queries = rein.transform(tokens)
+    queries = torch.stack((queries.amax(0), queries.mean(0), queries[-1]), -1).flatten(1)
+    return feats, rein.merge(queries)
+
+
+def step(rein, feats):
+    for tokens in rein.tokens():
+        feats = rein(feats, tokens)
+    return feats, rein.queries()
+
+
+@pytest.mark.parametrize('options', [{}, {'rank': 2}, {'rank': 30}])
+def test_outputs_and_gradients_equal_those_of_whole_tokens(options):
+    cls = LoRARein if options else Rein
+    rein = cls(
+        embed_dim=16, depth=3, num_tokens=5, query_dim=4, scale_init=0.5, **options).double()
+    feats = torch.randn(2, 7, 16, dtype=torch.float64, requires_grad=True)
+    results = []
+    for run in (step, plain_step):
+        refined, queries = run(rein, feats)
+        loss = (refined * feats.detach().cos()).sum() + queries.square().sum()
+        results.append([refined, queries, *torch.autograd.grad(loss, [feats, *rein.parameters()])])
+    torch.testing.assert_close(*results, atol=1e-10, rtol=1e-10)
+
+
+def test_nothing_made_of_the_parameters_outlives_a_step():
+    rein = LoRARein(embed_dim=16, depth=2, num_tokens=4, scale_init=0.5).eval()
+    feats = torch.randn(1, 3, 16)
+    with torch.no_grad():
+        step(rein, feats)
+        for parameter in rein.parameters():
+            parameter.mul_(1.5)
+        torch.testing.assert_close(step(rein, feats), plain_step(rein, feats))
+
+
 def test_query_weights_are_interleaved():
     rein = Rein(embed_dim=8, depth=3, num_tokens=5, query_dim=4).double()
-    t = rein.transform(rein.tokens()).detach().numpy()
+    t = rein.transform(rein.learnable_tokens).detach().numpy()
     inputs = np.empty((5, 12))
     for channel in range(4):
         inputs[:, 3 * channel] = t[:, :, channel].max(0)
@@ -41,17 +86,17 @@ def test_query_weights_are_interleaved():
         inputs[:, 3 * channel + 2] = t[2, :, channel]
     merge = rein.merge
     expected = inputs @ merge.weight.detach().numpy().T + merge.bias.detach().numpy()
-    np.testing.assert_allclose(rein.queries(rein.tokens()).detach().numpy(), expected, atol=1e-12)
+    np.testing.assert_allclose(rein.queries().detach().numpy(), expected, atol=1e-12)
 
 
 def test_null_slot_gives_nothing():
     rein = LoRARein(embed_dim=16, depth=2, num_tokens=4)
     with torch.no_grad():
-        tokens = rein.tokens()[0].clone()
-        tokens[0] *= 1e6 / 16  # all attention goes to token 0 wherever its product is positive
-        f = tokens[0].expand(1, 3, 16) / tokens[0].norm()
+        rein.learnable_tokens_a[0, 0] *= 1e6  # all attention goes to token 0
+        token = rein.learnable_tokens_a[0, 0] @ rein.learnable_tokens_b[0]
+        f = token.expand(1, 3, 16) / token.norm()
         expected = f + rein.scale * rein.mlp_delta_f(f)
-        torch.testing.assert_close(rein(f, tokens), expected)
+        torch.testing.assert_close(rein(f, rein.tokens()[0]), expected)
 
 
 def test_published_size_and_range():

@@ -19,8 +19,14 @@ from crossearth.models.heads.mask2former import loss as loss_module
 from crossearth.models.heads.mask2former.decoder import Predictions
 from crossearth.models.heads.mask2former.loss import Mask2FormerLoss
 from crossearth.models.heads.mask2former.matcher import LossWeights, match, matching_cost
-from crossearth.models.heads.mask2former.points import sample_points, uncertain_points
-from crossearth.models.heads.mask2former.targets import make_target
+from crossearth.models.heads.mask2former.points import (
+    PointDraws,
+    pixel_table,
+    read_logits,
+    sample_points,
+    uncertain_points,
+)
+from crossearth.models.heads.mask2former.targets import Target, make_targets
 from crossearth.registry import MODELS
 
 CHANNELS = [12, 16, 20, 24]
@@ -138,6 +144,18 @@ def test_images_of_a_batch_do_not_touch_each_other() -> None:
     torch.testing.assert_close(together[1:], alone)
 
 
+def test_only_the_last_prediction_is_made_for_scores() -> None:
+    head, seen = vanilla(), []
+    head.cls_embed.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape))
+    x = pyramid()
+    scores = head.predict(x, [dict(img_shape=(64, 96))] * 2)
+    assert seen == [(1, 2, 6, 16)]
+    last = head(x)
+    masks = F.interpolate(last.mask_logits(-1), (64, 96), mode='bilinear').sigmoid()
+    classes = last.cls_logits[-1].softmax(-1)[..., :-1]
+    torch.testing.assert_close(scores, torch.einsum('nqk,nqhw->nkhw', classes, masks))
+
+
 def test_loss_names_and_gradients() -> None:
     head = vanilla()
     losses = head.loss(pyramid(), samples(labels(), labels().flip(0)))
@@ -187,17 +205,21 @@ def test_diverged_features_show_in_the_loss() -> None:
 
 # ---- targets
 
+def target_of(label: Tensor, classes: int, exclude: bool) -> Target:
+    return make_targets([label], classes, 255, exclude, ['x'])[0]
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.sampled_from([0, 1, 2, 3, 255]), min_size=12, max_size=12))
 def test_masks_put_together_are_the_label_map(ids: list[int]) -> None:
     label = torch.tensor(ids).view(3, 4)
-    target = make_target(label, 4, 255, exclude_ignored=False, source='x')
+    target = target_of(label, 4, exclude=False)
     rebuilt = torch.full((3, 4), 255)
     for i, mask in zip(target.labels, target.masks, strict=True):
         assert mask.any()
         rebuilt[mask == 1] = i
     assert rebuilt.equal(label)
-    excluded = make_target(label, 4, 255, exclude_ignored=True, source='x').masks
+    excluded = target_of(label, 4, exclude=True).masks
     assert (excluded.isnan() == (label == 255)).all()
     assert excluded.nan_to_num().equal(target.masks)
 
@@ -224,19 +246,30 @@ def costs_by_loops(cls: np.ndarray, x: np.ndarray, ids: np.ndarray, t: np.ndarra
     return out
 
 
-def test_costs_equal_their_definition_on_the_points_that_count() -> None:
-    cls, x = torch.randn(5, 4), torch.randn(5, 30)
-    ids, masks = torch.tensor([2, 0]), torch.rand(2, 30)
-    expected = costs_by_loops(*(v[..., :20].numpy() for v in (cls, x, ids, masks)))
-    masks[:, 20:] = torch.nan
+@pytest.mark.parametrize('count', [3, 16, 20])
+def test_costs_equal_their_definition_on_the_points_that_count(count: int) -> None:
+    cls, x = torch.randn(2, 5, 4), 5 * torch.randn(2, 5, 30)
+    ids, masks = torch.tensor([2, 0]), torch.rand(2, 2, 30)
+    masks[..., count:] = torch.nan
     found = matching_cost(cls, x, ids, masks, LossWeights(cls=2, mask=3, dice=4))
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+    for layer in range(2):
+        logits, inside = (v[layer, :, :count].double().numpy() for v in (x, masks))
+        expected = costs_by_loops(cls[layer].numpy(), logits, ids.numpy(), inside)
+        np.testing.assert_allclose(found[layer].numpy(), expected, rtol=1e-5)
+
+
+def test_costs_of_huge_logits_are_finite() -> None:
+    x = torch.tensor([[[-500.0, 500.0, 0.0]]])
+    found = matching_cost(
+        torch.zeros(1, 1, 2), x, torch.tensor([0]), torch.tensor([[[1.0, 0.0, 1.0]]]),
+        LossWeights(cls=0, mask=1, dice=0))
+    assert found.item() == pytest.approx((500 + 500 + np.log(2)) / 3)
 
 
 @pytest.mark.parametrize(('queries', 'masks'), [(5, 3), (3, 3), (2, 4)])
 def test_matching_is_the_cheapest(queries: int, masks: int) -> None:
     cost = torch.rand(queries, masks)
-    rows, columns = match(cost)
+    rows, columns = (pairs[0] for pairs in match([cost[None]]))
     assert len(rows) == min(queries, masks)
     assert rows.tolist() == sorted(set(rows.tolist()))
     wide = cost if queries <= masks else cost.T
@@ -244,6 +277,17 @@ def test_matching_is_the_cheapest(queries: int, masks: int) -> None:
         sum(wide[i, j] for i, j in enumerate(order))
         for order in itertools.permutations(range(wide.shape[1]), len(wide)))
     assert cost[rows, columns].sum().item() == pytest.approx(cheapest.item())
+
+
+def test_layers_and_images_are_matched_each_by_itself() -> None:
+    costs = [torch.rand(3, 5, count) for count in (2, 0, 7)]
+    queries, masks = match(costs)
+    assert queries.shape == masks.shape == (3, 2 + 0 + 5)
+    for layer in range(3):
+        for image, (part, first_mask) in {0: (slice(2), 0), 2: (slice(2, None), 2)}.items():
+            alone = match([costs[image][layer:layer + 1]])
+            assert queries[layer, part].equal(alone[0][0] + 5 * image)
+            assert masks[layer, part].equal(alone[1][0] + first_mask)
 
 
 # ---- points
@@ -254,17 +298,43 @@ def test_points_are_read_at_pixel_centres() -> None:
     torch.testing.assert_close(sample_points(maps, points), torch.tensor([[[0.0, 4.0, 2.0]]]))
 
 
+def test_a_seed_gives_the_points_of_one_layer_after_the_other() -> None:
+    torch.manual_seed(3)
+    draws = PointDraws.draw(2, 3, 4, 20, 60, 15, like=torch.zeros(1))
+    torch.manual_seed(3)
+    for layer in range(2):
+        for image in range(3):
+            assert draws.matching[layer, image].equal(torch.rand(20, 2))
+        assert draws.candidates[layer].equal(torch.rand(4, 60, 2))
+        assert draws.others[layer].equal(torch.rand(4, 5, 2))
+
+
 def test_uncertain_points_are_the_least_certain_candidates() -> None:
-    logits = torch.randn(2, 8, 8)
-    torch.manual_seed(3)
-    points = uncertain_points(logits, 20, oversample_ratio=3, importance_sample_ratio=0.75)
-    torch.manual_seed(3)
-    candidates = torch.rand(2, 60, 2)
-    others = torch.rand(2, 5, 2)
+    logits, candidates, others = torch.randn(2, 8, 8), torch.rand(2, 60, 2), torch.rand(2, 5, 2)
     certainty = sample_points(logits[:, None], candidates).abs().flatten(1)
+    points = uncertain_points(logits, candidates, others, 20)
     found = sample_points(logits[:, None], points[:, :15]).abs().flatten(1)
     torch.testing.assert_close(found.sort().values, certainty.sort().values[:, :15])
     assert points[:, 15:].equal(others)
+    ignored = certainty < certainty.median()
+    points = uncertain_points(logits, candidates, others, 20, ignored)
+    found = sample_points(logits[:, None], points[:, :15]).abs().flatten(1)
+    allowed = certainty.masked_fill(ignored, torch.inf).sort().values[:, :15]
+    torch.testing.assert_close(found.sort().values, allowed)
+
+
+@settings(deadline=None, max_examples=20)
+@given(h=st.integers(1, 6), w=st.integers(1, 6), layers=st.integers(1, 3))
+def test_reading_logits_is_making_maps_and_sampling_them(h: int, w: int, layers: int) -> None:
+    points = torch.cat((torch.rand(layers, 20, 2), torch.tensor([[0.0, 0], [0, 1], [1, 1]])
+                        .expand(layers, -1, -1)), 1).double()
+    embeds, features = torch.randn(layers, 5, 4).double(), torch.randn(4, h, w).double()
+    expected = sample_points(torch.einsum('lqc,chw->lqhw', embeds, features), points)
+    table = pixel_table(features)
+    torch.testing.assert_close(read_logits(embeds, table, points), expected)
+    # more points than pixels, and fewer
+    torch.testing.assert_close(
+        read_logits(embeds, table, points.repeat(1, 3, 1)), expected.repeat(1, 1, 3))
 
 
 # ---- pixels without a class
@@ -272,7 +342,7 @@ def test_uncertain_points_are_the_least_certain_candidates() -> None:
 def losses_of(predictions: Predictions, label: Tensor, exclude: bool) -> dict[str, float]:
     criterion = Mask2FormerLoss(3, LossWeights(), 100, 3.0, 0.75, exclude)
     torch.manual_seed(5)
-    target = make_target(label, 3, 255, exclude, 'x')
+    target = target_of(label, 3, exclude)
     return {k: v.item() for k, v in criterion(predictions, [target]).items()}
 
 
@@ -304,7 +374,7 @@ def test_exclude_sends_no_gradient_to_ignored_pixels() -> None:
     predictions = random_predictions(24, 20)._replace(mask_features=features)
     for exclude in (True, False):
         criterion = Mask2FormerLoss(3, LossWeights(), 100, 3.0, 0.75, exclude)
-        losses = criterion(predictions, [make_target(label, 3, 255, exclude, 'x')])
+        losses = criterion(predictions, [target_of(label, 3, exclude)])
         (gradient,) = torch.autograd.grad(sum(losses.values()), features)
         assert (gradient[..., :12, :].abs().max() == 0) == exclude
         assert gradient[..., 12:, :].abs().max() > 0

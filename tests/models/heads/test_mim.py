@@ -39,7 +39,8 @@ def test_equals_concatenation_at_full_size(decoder, size, mixed):
     model, features = head(decoder=decoder, size=size), maps()
     stages = list(model.stages) * (4 // len(model.stages))
     resized = [
-        F.interpolate(stage(f), mixed, mode='bilinear')
+        F.interpolate(stage(stage.reduce(f) if decoder == 'aspp_shared' else f), mixed,
+                      mode='bilinear')
         for stage, f in zip(stages, features, strict=True)]
     expected = model.restore(model.refine(torch.cat(resized, 1)).relu())
     if size == 'stride4':

@@ -5,11 +5,14 @@ import json
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from labelled_samples import samples
 from mmengine.runner.checkpoint import get_state_dict
 
 from crossearth.errors import ConfigError
 from crossearth.models.segmentors import sliding_windows
+from crossearth.models.segmentors.encoder_decoder import average_windows
 from crossearth.registry import MODELS
 
 HEAD = {
@@ -21,9 +24,10 @@ HEAD = {
 }
 
 
-def build(test_cfg=None, head=(), auxiliary=None, **backbone):
+def build(test_cfg=None, head=(), auxiliary=None, compile=False, **backbone):
     return MODELS.build({
         'type': 'PEFTEncoderDecoder', 'test_cfg': test_cfg, 'auxiliary_head': auxiliary,
+        'compile': compile,
         'data_preprocessor': {'type': 'SegDataPreProcessor', 'size': (64, 64)},
         'backbone': {
             'type': 'DINOv2', 'arch': {'embed_dim': 32, 'depth': 4, 'num_heads': 2}, 'img_size': 64,
@@ -170,14 +174,67 @@ def test_sliding_over_constant_scores_is_constant(size):
     assert set(windows) == {(min(64, size[0]), min(64, size[1]))}
 
 
+@settings(deadline=None, max_examples=10)
+@given(height=st.integers(32, 150), width=st.integers(32, 150), batch=st.integers(2, 20))
+def test_any_number_of_windows_at_a_time_gives_the_same_scores(height, width, batch):
+    torch.manual_seed(0)
+    image, results = torch.randn(2, 3, height, width), []
+    for number in (1, batch):
+        torch.manual_seed(1)
+        test_cfg = {'mode': 'slide', 'crop_size': (64, 48), 'stride': (42, 32)}
+        model = build(test_cfg={**test_cfg, 'window_batch': number}).eval()
+        with torch.no_grad():
+            results.append(model.inference(image))
+    torch.testing.assert_close(*results, rtol=1e-6, atol=1e-6)
+
+
+def test_no_more_than_the_number_of_windows_are_scored_at_a_time():
+    windows, seen = sliding_windows((10, 10), (4, 4), (3, 3)), []
+
+    def score(images):
+        seen.append(len(images))
+        return images[:, :1]
+
+    image = torch.rand(2, 3, 10, 10)
+    found = average_windows(score, image, 1, windows, batch=4)
+    assert seen == [2 * 4, 2 * 4, 2 * 1]
+    torch.testing.assert_close(found, image[:, :1])
+
+
+def test_scores_of_half_precision_are_added_in_float32():
+    windows = sliding_windows((4, 400), (4, 4), (4, 1))
+    found = average_windows(lambda x: x[:, :1] + 1 / 3, torch.ones(1, 3, 4, 400).half(), 1, windows)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, torch.full_like(found, 4 / 3), atol=1e-3, rtol=0)
+
+
 def test_windows_cover_the_image_and_stay_inside():
     windows = sliding_windows((1500, 1500), (1024, 1024), (683, 683))
     assert [(r.start, c.start) for r, c in windows] == [(0, 0), (0, 476), (476, 0), (476, 476)]
     assert sliding_windows((384, 512), (512, 512), (341, 341)) == [(slice(0, 384), slice(0, 512))]
 
 
+def test_compiled_backbone_changes_neither_scores_nor_names():
+    torch._dynamo.reset()
+    runs = []
+
+    def backend(graph, inputs):
+        runs.append(graph)
+        return graph
+
+    plain, compiled = build().eval(), build(compile={'backend': backend, 'fullgraph': True}).eval()
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+    compiled.load_state_dict(plain.state_dict(), strict=True)
+    compiled.backbone.load_state_dict(plain.backbone.state_dict(), strict=True)
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled.inference(image), plain.inference(image))
+    assert len(runs) == 1
+
+
 @pytest.mark.parametrize(('test_cfg', 'match'), [
     ({'mode': 'tiles'}, "mode='tiles' is unknown"),
+    ({'window_batch': 0}, 'window_batch=0 is no number of windows'),
     ({'mode': 'slide'}, 'leaves pixels uncovered'),
     ({'mode': 'slide', 'crop_size': (64, 64), 'stride': (65, 65)}, '1 <= stride <= crop_size')])
 def test_bad_test_cfg(test_cfg, match):

@@ -290,6 +290,17 @@ def test_large_images_are_windows_of_the_crop_fused_one_by_one(size):
     assert set(windows) == {(min(64, size[0]), min(64, size[1]))}
 
 
+def test_details_scored_together_give_the_same_logits():
+    one, four = (build(test_cfg={'window_batch': count}).eval() for count in (1, 4))
+    images = torch.randn(2, 3, 64, 48)
+    with torch.no_grad():
+        expected, found = one.encode_decode(images), four.encode_decode(images)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    # the context and nine details
+    assert [len(x) for x in one.backbone.seen] == [2] * 10
+    assert [len(x) for x in four.backbone.seen] == [2, 8, 8, 2]
+
+
 def test_a_head_of_another_stride_works_too():
     model = build(head={'type': 'DeepLabV2Head', 'in_channels': 8, 'num_classes': 5}).train()
     model.loss(torch.randn(2, 3, 64, 64), samples(2, (64, 64)))['hr.loss_ce'].backward()

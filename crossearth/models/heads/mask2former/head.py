@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from crossearth.errors import ConfigError
+from crossearth.models.layers.pyramid import Pyramid
 from crossearth.registry import MODELS
 
 from .decoder import DecoderLevel, MaskedTransformerDecoder, Predictions
 from .loss import Mask2FormerLoss
 from .matcher import LossWeights
 from .pixel_decoder import NUM_LEVELS, MSDeformAttnPixelDecoder
-from .targets import make_target
+from .targets import make_targets
 
 __all__ = ['Mask2FormerHead', 'ReinMask2FormerHead']
 
@@ -81,6 +82,11 @@ class _BaseHead(nn.Module):
         Returns:
             The predictions; masks at stride 4.
         """
+        states, mask_features = self._decode(inputs)
+        return Predictions(self.cls_embed(states), self.mask_embed(states), mask_features)
+
+    def _decode(self, inputs: Any) -> tuple[Tensor, Tensor]:
+        """Queries (1 + layers, N, Q, C) before the first and after each layer; mask features."""
         features, content, position = self._queries(inputs)
         mask_features, memories = self.pixel_decoder(features)
         levels = [
@@ -88,7 +94,7 @@ class _BaseHead(nn.Module):
             for memory, embed in zip(memories, self.level_embed.weight, strict=True)]
         states = self.transformer_decoder(
             content.expand(mask_features.shape[0], -1, -1), position, levels, self.mask_embed)
-        return Predictions(self.cls_embed(states), self.mask_embed(states), mask_features)
+        return states, mask_features
 
     def loss(
         self, inputs: Any, batch_data_samples: Sequence[Any], train_cfg: Any = None
@@ -106,11 +112,10 @@ class _BaseHead(nn.Module):
         Raises:
             DataError: A label map holds an id that is no class.
         """
-        targets = [
-            make_target(
-                sample.gt_sem_seg.data[0], self.num_classes, self.ignore_index,
-                self.exclude_ignored, sample.metainfo.get('img_path', 'an unnamed image'))
-            for sample in batch_data_samples]
+        targets = make_targets(
+            [sample.gt_sem_seg.data[0] for sample in batch_data_samples],
+            self.num_classes, self.ignore_index, self.exclude_ignored,
+            [sample.metainfo.get('img_path', 'an unnamed image') for sample in batch_data_samples])
         losses: dict[str, Tensor] = self.criterion(self(inputs), targets)
         return losses
 
@@ -127,11 +132,13 @@ class _BaseHead(nn.Module):
         Returns:
             (N, num_classes, h, w) scores >= 0.
         """
-        predictions: Predictions = self(inputs)
+        states, mask_features = self._decode(inputs)
+        last = states[-1:]
+        predictions = Predictions(self.cls_embed(last), self.mask_embed(last), mask_features)
         h, w = batch_img_metas[0]['img_shape'][:2]
-        with torch.autocast(predictions.mask_features.device.type, enabled=False):
+        with torch.autocast(mask_features.device.type, enabled=False):
             predictions = predictions.widened()
-            masks = F.interpolate(predictions.mask_logits(-1), (h, w), mode='bilinear').sigmoid()
+            masks = F.interpolate(predictions.mask_logits(-1), (h, w), mode='bilinear').sigmoid_()
             classes = predictions.cls_logits[-1].softmax(-1)[..., :-1]
             return torch.einsum('nqk,nqhw->nkhw', classes, masks)
 
@@ -215,6 +222,8 @@ class ReinMask2FormerHead(_BaseHead):
 
 def _is_pyramid(features: Any) -> bool:
     """Whether these are four maps (N, C, h, w)."""
+    if isinstance(features, Pyramid):  # to look at its maps would resize them
+        return len(features) == 4
     return len(features) == 4 and all(isinstance(x, Tensor) and x.ndim == 4 for x in features)
 
 

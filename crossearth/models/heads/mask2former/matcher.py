@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One-to-one assignment of queries to the masks of an image (Carion et al., DETR, 2020, Eq. 1)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -30,41 +31,63 @@ class LossWeights(NamedTuple):
 def matching_cost(
     cls_logits: Tensor, mask_logits: Tensor, labels: Tensor, masks: Tensor, weights: LossWeights
 ) -> Tensor:
-    """Cost of giving each mask to each query.
+    """Cost of giving each mask of an image to each query, for L layers.
 
     Args:
-        cls_logits: (Q, classes + 1).
-        mask_logits: (Q, P) mask logits at P points.
+        cls_logits: (L, Q, classes + 1).
+        mask_logits: (L, Q, P) mask logits at P points, other ones in each layer.
         labels: (M,) class ids.
-        masks: (M, P) masks at the same points; a point that is NaN in one is NaN in all and does
+        masks: (L, M, P) masks at the same points; a point that is NaN in one is NaN in all and does
             not count.
         weights: Weights of the parts.
 
     Returns:
-        (Q, M).
+        (L, Q, M).
     """
-    counts = (~masks[0].isnan()).to(mask_logits.dtype)
-    inside = masks.nan_to_num().T
+    valid = ~masks[:, :1].isnan()
+    counts = valid.to(mask_logits.dtype).mT
+    inside = masks.nan_to_num().mT
     # BCE(x, t) = softplus(x) - x t: all pairs by one product instead of two.
-    bce = (F.softplus(mask_logits) @ counts)[:, None] - mask_logits @ inside
+    bce = _softplus_sum(mask_logits, valid) - mask_logits @ inside
     probability = mask_logits.sigmoid()
-    overlap = 2 * probability @ inside + 1
-    dice = 1 - overlap / ((probability @ counts)[:, None] + inside.sum(0) + 1)
-    classification = -cls_logits.softmax(-1)[:, labels]
-    return (weights.cls * classification + weights.mask * bce / counts.sum().clamp(min=1)
+    overlap = 2 * (probability @ inside) + 1
+    dice = 1 - overlap / (probability @ counts + inside.sum(1, keepdim=True) + 1)
+    classification = -cls_logits.softmax(-1)[..., labels]
+    return (weights.cls * classification + weights.mask * bce / counts.sum(1, keepdim=True).clamp(1)
             + weights.dice * dice)
 
 
-def match(cost: Tensor) -> tuple[Tensor, Tensor]:
+def _softplus_sum(x: Tensor, valid: Tensor) -> Tensor:
+    """Sum softplus(x) over the valid ones of the last axis, which is kept with length 1.
+
+    softplus(x) = max(x, 0) - log s with s = sigmoid(|x|) >= 1/2. The logarithms are added by
+    multiplying eight s first, because on a CPU they take longer than all the rest.
+    """
+    s = x.abs().sigmoid_().masked_fill_(~valid, 1)
+    eighth, left = divmod(s.shape[-1], 8)
+    eights, rest = torch.split(s, [8 * eighth, left], -1)
+    products = eights.reshape(*s.shape[:-1], 8, eighth).prod(-2)
+    logs = torch.cat((products, rest), -1).log_().sum(-1, keepdim=True)
+    return x.relu() @ valid.to(x.dtype).mT - logs
+
+
+def match(costs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Assign each mask to its own query at the least total cost (Hungarian method).
 
     Args:
-        cost: (Q, M).
+        costs: Of each image (L, Q, M), with the same L and Q; each layer is assigned by itself.
 
     Returns:
-        Queries, ascending, and masks of the min(Q, M) pairs, each (min(Q, M),) int64.
+        Queries and masks of the K pairs, each (L, K) int64, image by image with queries ascending.
+        An image gives min(Q, M) pairs. Both are numbered through the batch.
     """
-    # A diverged model has NaN costs: the loss shall show it, not the solver's exception.
-    rows, columns = linear_sum_assignment(cost.nan_to_num().cpu().numpy())
-    device = cost.device
-    return torch.as_tensor(rows, device=device), torch.as_tensor(columns, device=device)
+    # All at once, because a GPU has to be waited for. A diverged model has NaN costs: the loss
+    # shall show it, not the solver's exception.
+    flat = torch.cat([cost.flatten() for cost in costs]).nan_to_num().cpu()
+    parts, start = [], np.zeros((2, 1), dtype=np.int64)
+    for cost, part in zip(costs, torch.split(flat, [c.numel() for c in costs]), strict=True):
+        solved = [linear_sum_assignment(layer) for layer in part.view(cost.shape).numpy()]
+        parts.append(np.array(solved) + start)
+        start = start + np.array(cost.shape[1:])[:, None]
+    pairs = torch.from_numpy(np.concatenate(parts, -1)).to(costs[0].device, non_blocking=True)
+    return pairs[:, 0], pairs[:, 1]

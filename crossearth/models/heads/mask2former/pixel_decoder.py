@@ -16,6 +16,7 @@ from crossearth.models.layers.deformable_attention import (
 )
 from crossearth.models.layers.feed_forward import FeedForward
 from crossearth.models.layers.position_encoding import sine_position_encoding
+from crossearth.models.layers.pyramid import project
 
 __all__ = ['MSDeformAttnPixelDecoder']
 
@@ -23,7 +24,11 @@ NUM_LEVELS = 3  # strides 32, 16, 8; stride 4 only joins by the FPN step
 
 
 class _ConvGN(nn.Module):
-    """Convolution that keeps the size, then GroupNorm. Input convolutions are biased."""
+    """Convolution that keeps the size, then GroupNorm. Input convolutions are biased.
+
+    It takes a pyramid and which of its maps is meant: with a 1x1 kernel, on that of a `Pyramid` it
+    may run before the resize.
+    """
 
     def __init__(
         self, in_channels: int, channels: int, kernel: int, num_groups: int, bias: bool
@@ -37,8 +42,8 @@ class _ConvGN(nn.Module):
             nn.init.xavier_uniform_(self.conv.weight)
             nn.init.zeros_(self.conv.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.gn(self.conv(x))
+    def forward(self, maps: Sequence[Tensor], index: int) -> Tensor:
+        out: Tensor = self.gn(project(maps, index, self.conv))
         return out
 
 
@@ -117,11 +122,13 @@ class MSDeformAttnPixelDecoder(nn.Module):
         Returns:
             Mask features (N, C, h, w) at stride 4 and memories (N, C, h, w) at strides 32, 16, 8.
         """
-        projected = [conv(x) for conv, x in zip(self.input_convs, features[:0:-1], strict=True)]
+        projected = [
+            conv(features, index)
+            for conv, index in zip(self.input_convs, (3, 2, 1), strict=True)]
         memories = self._encode(projected)
-        lateral = self.lateral_convs[0](features[0])
+        lateral = self.lateral_convs[0](features, 0)
         up = F.interpolate(memories[-1], lateral.shape[-2:], mode='bilinear')
-        fused = F.relu(self.output_convs[0](lateral + up))
+        fused = F.relu(self.output_convs[0]([lateral + up], 0))
         return self.mask_feature(fused), memories
 
     def _encode(self, maps: list[Tensor]) -> list[Tensor]:
