@@ -12,7 +12,7 @@ from crossearth.errors import DataError
 from .record import DomainReport
 from .report import report_from_dict
 
-__all__ = ['Run', 'find_runs']
+__all__ = ['Run', 'find_runs', 'read_runs']
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,20 @@ def find_runs(places: Sequence[Path]) -> tuple[list[Run], dict[Path, str]]:
             runs.append(_read(path))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             skipped[path] = _reason(error)
+    return runs, skipped
+
+
+def read_runs(places: Sequence[Path]) -> tuple[list[Run], dict[Path, str]]:
+    """Read as `find_runs` does, where there must be something to report.
+
+    Raises:
+        DataError: A place does not exist, or there is no report of a test.
+    """
+    runs, skipped = find_runs(places)
+    if not runs:
+        raise DataError(
+            f"no report of a test in {', '.join(map(str, places))}. Test a checkpoint first: "
+            'python tools/test.py CONFIG CHECKPOINT')
     return runs, skipped
 
 

@@ -193,12 +193,18 @@ def _free_tables(runs: Sequence[Run]) -> list[FreeTable]:
     return [_free_table(questions[key]) for key in sorted(questions, key=str)]
 
 
+def _row_name(run: Run) -> str:
+    """The config; those of studies are named after their seed, and their folder after the row."""
+    of_study = run.config == f'seed{run.seed}' == run.path.parent.name
+    return run.path.parent.parent.name if of_study else run.config
+
+
 def _free_table(runs: Sequence[Run]) -> FreeTable:
     report = runs[0].report
     rows: dict[str, list[Run]] = {}
     baselines: dict[str, Run] = {}
     for run in sorted(runs, key=lambda run: (run.method, run.config)):
-        rows.setdefault(f'{run.method} ({run.config})', []).append(run)
+        rows.setdefault(f'{run.method} ({_row_name(run)})', []).append(run)
         for name, result in run.baselines.items():
             first = baselines.setdefault(name, run)
             if not all(_equal(first.baselines[name], result, domain) for domain in result.domains):

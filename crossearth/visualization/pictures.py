@@ -16,6 +16,7 @@ from PIL import Image
 
 from crossearth.weight_files import replacing
 
+from .charts import DPI, rendered
 from .palettes import UNLABELLED, Palette
 
 __all__ = ['PictureRow', 'comparison_picture', 'save_picture']
@@ -25,7 +26,6 @@ TILE, GAP, MARGIN = 2.0, 0.06, 0.15
 LABEL_WIDTH = 0.4   # the domain names at the left
 TITLE_HEIGHT, HEADER_HEIGHT, LEGEND_LINE = 0.4, 0.26, 0.24
 LETTER = 0.078      # width of a letter, generous
-DPI = 150
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class _Sheet:
         above = np.cumsum([0, *(height + GAP for height in self.heights[:-1])])
         self.tops = [float(self.top - offset) for offset in above]
         self.figure = Figure(figsize=(self.width, self.height), dpi=DPI, facecolor='white')
-        self.canvas = FigureCanvasAgg(self.figure)
+        FigureCanvasAgg(self.figure)
 
     def left(self, column: int) -> float:
         return MARGIN + LABEL_WIDTH + column * (TILE + GAP)
@@ -148,8 +148,7 @@ class _Sheet:
             bbox_to_anchor=(0.5, 0.5 * MARGIN / self.height), borderaxespad=0)
 
     def render(self) -> NDArray[np.uint8]:
-        self.canvas.draw()
-        return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
+        return rendered(self.figure)
 
 
 def _runs(names: Sequence[str]) -> list[tuple[int, int]]:
