@@ -19,14 +19,10 @@ Run: python benchmarks/predict_raster.py -m BUNDLE [--side 20000] [--out FILE.js
 import argparse
 import json
 import multiprocessing
-import os
-import platform
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +34,13 @@ TILE, OVERLAP, BATCH = 512, 0, 4
 
 def main() -> None:
     """Measure and write."""
+    # not above: the processes that are measured import what a map needs
+    from crossearth.engine.run_facts import machine_facts
+
     args = parse_args()
     with tempfile.TemporaryDirectory() as folder:
         result = {
-            'machine': machine(), 'date': str(date.today()), 'commit': commit(),
-            'repeats': args.repeats,
+            **machine_facts(), 'repeats': args.repeats,
             'overhead': overhead(args, Path(folder)), 'copy': copy(args, Path(folder)),
             'memory': memory(args, Path(folder))}
     args.out.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
@@ -260,21 +258,6 @@ def write_noise(path: Path, height: int, width: int) -> Path:
             data = rng.integers(96, 112, (3, rows, width), np.uint8)
             file.write(data, window=rasterio.windows.Window(0, row, width, rows))
     return path
-
-
-def machine() -> str:
-    """Name of the machine."""
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else (
-        f'{os.cpu_count()} cores of {platform.machine()}')
-
-
-def commit() -> str:
-    """Commit of the measured code."""
-    done = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True,
-                          check=False)
-    return done.stdout.strip() or 'unknown'
 
 
 if __name__ == '__main__':
