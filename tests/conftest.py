@@ -21,11 +21,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(autouse=True)
 def _isolated() -> Iterator[None]:
-    """Seed, and take back the registry scope that a Runner leaves behind."""
+    """Seed, and take back what is left behind: a Runner's registry scope, GDAL's settings."""
     torch.manual_seed(0)
     np.random.seed(0)
-    scopes = dict(DefaultScope._instance_dict)
+    scopes, environment = dict(DefaultScope._instance_dict), dict(os.environ)
     yield
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
     DefaultScope._instance_dict.clear()
     DefaultScope._instance_dict.update(scopes)
 

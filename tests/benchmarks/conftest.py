@@ -1,15 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scripts of benchmarks/ as modules, and settings that take seconds."""
 
+import importlib.util
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+# On the path for a moment only: a script there has the name of a folder of tests.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'benchmarks'))
+import common
+import reference  # noqa: F401  # what scripts import from their folder
+import workload  # noqa: F401
 
-import common  # the folder of the scripts is on the path only now
+FOLDER = Path(sys.path.pop(0))
+
+
+def script(name):
+    """Import a script."""
+    spec = importlib.util.spec_from_file_location(f'benchmark_{name}', FOLDER / f'{name}.py')
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture
@@ -26,7 +38,7 @@ def bench(tmp_path, monkeypatch):
     monkeypatch.setattr(common, 'RESULTS', tmp_path)
 
     def run(name, *options, size=64):
-        status = import_module(name).main([
+        status = script(name).main([
             '--model', 'tiny', '--size', str(size), '--repeats', '2', '--device', 'cpu', *options])
         [file] = tmp_path.glob('*.json')
         return status, file
