@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crossearth import compat
 from crossearth.errors import CrossEarthError
@@ -121,6 +121,15 @@ def run_tool(main: Callable[[], object]) -> None:
     except KeyboardInterrupt:
         sys.stderr.write('interrupted\n')
         raise SystemExit(130) from None
+    _leave_group()
+
+
+def _leave_group() -> None:
+    """End together with the other processes: gloo aborts one whose peer has gone already."""
+    distributed: Any = sys.modules.get('torch.distributed')  # imported where there is a group
+    if distributed and distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
 
 
 def _own_words(error: CrossEarthError) -> str:
