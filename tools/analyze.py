@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crossearth.engine.cli import add_config_options, read_config, run_tool
+from crossearth.engine.cli import add_config_options, positive, read_config, run_tool
 
 if TYPE_CHECKING:
     from crossearth.visualization.subjects import Subject
@@ -92,13 +92,6 @@ def model_command(
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda, ... (default: auto)')
     add_config_options(parser)
     return parser
-
-
-def positive(text: str) -> int:
-    """Read a number of things."""
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError('must be at least 1')
-    return number
 
 
 def place(text: str) -> tuple[float, float]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 __all__ = ['add_config_options', 'add_experiment_options', 'add_run_options', 'config_parser',
-           'loading_options', 'read_config', 'run_tool']
+           'loading_options', 'positive', 'read_config', 'run_tool']
 
 
 def config_parser(description: str) -> argparse.ArgumentParser:
@@ -64,10 +64,10 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a tool that trains and tests many configs with several seeds."""
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2],
                         help='seeds of each row (default: 0 1 2)')
-    parser.add_argument('--iters', type=_positive, metavar='N',
+    parser.add_argument('--iters', type=positive, metavar='N',
                         help='iterations of a training; the schedule is stretched to fit '
                              "(default: the config's)")
-    parser.add_argument('--jobs', type=_positive, default=1, metavar='N',
+    parser.add_argument('--jobs', type=positive, default=1, metavar='N',
                         help='trainings at a time, which share the cores (default: 1)')
     parser.add_argument('--out', type=Path, metavar='DIR',
                         help='folder of the results (default: named after what is compared, in '
@@ -75,7 +75,8 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
     add_config_options(parser)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """Read a number of things: the `type` of an option."""
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError('must be at least 1')
     return number
