@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -114,11 +114,20 @@ def _wait(settings: Settings) -> None:
 
 
 def interleaved(
-    settings: Settings, jobs: Mapping[str, Callable[[], Any]]
+    settings: Settings, jobs: Mapping[str, Callable[[], Any]],
+    peaks: list[float] | None = None,
 ) -> dict[str, list[tuple[float, float]]]:
-    """Time jobs that have run before: one of each, then the next of each."""
+    """Time jobs that have run before: one of each, then the next of each.
+
+    Args:
+        settings: Of the run.
+        jobs: By name.
+        peaks: Gets the GEMM peak of each round, GFLOP/s: that of a shared machine moves.
+    """
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
     for _ in range(settings.repeats):
+        if peaks is not None:
+            peaks.append(gemm_peak(settings))
         for name, job in jobs.items():
             times[name].append(timed(settings, job))
     return times
@@ -130,19 +139,27 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 
 
 def measured(
-    times: Sequence[tuple[float, float]], flop: int | None = None, bound_s: float | None = None
+    times: Sequence[tuple[float, float]], flop: int | None = None,
+    bounds_s: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """Describe the runs of one variant; `bound_s` is what its FLOPs take at the GEMM peak."""
+    """Describe the runs of one variant.
+
+    Args:
+        times: Of its runs.
+        flop: Of one run.
+        bounds_s: What the FLOPs take at the GEMM peak, round by round.
+    """
     wall, processor = zip(*times, strict=True)
     found: dict[str, Any] = {'wall_s': summary(wall), 'cpu_s': summary(processor)}
     if flop is not None:
         found['gflop'] = flop / 1e9
-    if bound_s is not None:
-        found['share_of_peak'] = bound_s / found['wall_s']['median']
+    if bounds_s is not None:
+        found['share_of_peak'] = statistics.median(
+            bound / taken for bound, taken in zip(bounds_s, wall, strict=True))
     return found
 
 
-def gemm_peak(settings: Settings, runs: int = 10) -> float:
+def gemm_peak(settings: Settings, runs: int = 5) -> float:
     """Best speed of a square matrix product in this process, GFLOP/s."""
     side = GEMM_SIDE[settings.device]
     dtype = torch.bfloat16 if settings.precision == 'bf16' else torch.float32
@@ -154,7 +171,7 @@ def gemm_peak(settings: Settings, runs: int = 10) -> float:
 # ------------------------------------------------------------------------- pairs
 
 def compare(
-    settings: Settings, name: str, jobs: Mapping[str, Job], peak: float,
+    settings: Settings, name: str, jobs: Mapping[str, Job],
     exact: Mapping[str, Job] | None = None, view: Callable[[Any], Outputs] = lambda found: found,
 ) -> Row:
     """Measure `reference` and `ours` side by side.
@@ -164,7 +181,6 @@ def compare(
         name: What they compute.
         jobs: By the names of the variants. What they give in a first run is compared, in float32
             whatever the settings say; its FLOPs are counted.
-        peak: GEMM peak, GFLOP/s.
         exact: The same in float64. If there are any, they have to agree, and what float32 makes of
             the pair's ties is a figure beside.
         view: Makes of what a job gives what is compared.
@@ -186,9 +202,11 @@ def compare(
     if settings != plain:
         for job in jobs.values():
             job(settings)
+    peaks: list[float] = []
     times = interleaved(
-        settings, {variant: partial(job, settings) for variant, job in jobs.items()})
-    return {**pair(name, times, flops, peak), 'difference': difference, 'figures': figures}
+        settings, {variant: partial(job, settings) for variant, job in jobs.items()}, peaks)
+    return {**pair(name, times, flops, peaks), 'difference': difference,
+            'gemm_peak_gflops': summary(peaks), 'figures': figures}
 
 
 def _kept(outputs: Outputs) -> dict[str, list[Tensor]]:
@@ -198,15 +216,15 @@ def _kept(outputs: Outputs) -> dict[str, list[Tensor]]:
 
 def pair(
     name: str, times: Mapping[str, Sequence[tuple[float, float]]],
-    flops: Mapping[str, int] | None = None, peak: float = 0,
+    flops: Mapping[str, int] | None = None, peaks: Sequence[float] = (),
 ) -> Row:
     """Describe the runs of a pair; both are held against the FLOPs of the one that needs fewer."""
     counts = flops or {}
-    bound_s = min(counts.values()) / peak / 1e9 if counts else None
+    bounds = [min(counts.values()) / peak / 1e9 for peak in peaks] if counts else None
     rounds = zip(times['reference'], times['ours'], strict=True)
     return {
         'name': name,
-        'variants': {variant: measured(runs, counts.get(variant), bound_s)
+        'variants': {variant: measured(runs, counts.get(variant), bounds)
                      for variant, runs in times.items()},
         'ratio': summary([theirs[0] / ours[0] for theirs, ours in rounds])}
 
@@ -251,34 +269,34 @@ def peak_mb(settings: Settings) -> float:
 # ------------------------------------------------------------------------- results
 
 def finish(
-    settings: Settings, benchmark: str, rows: Sequence[Row], peak: float | None = None,
-    **options: Any,
+    settings: Settings, benchmark: str, rows: Iterable[Row], **options: Any,
 ) -> int:
-    """Print rows and write them.
+    """Print rows as they come, and write them.
 
     Args:
         settings: Of the run.
         benchmark: Name of the script.
         rows: What was measured, in the form of schema.json.
-        peak: GEMM peak, GFLOP/s.
         **options: Of this benchmark.
 
     Returns:
         The exit status: 1 if the outputs of a pair differ.
     """
+    found = []
     for row in rows:
-        print(_line(row))
+        print(_line(row), flush=True)
+        found.append(row)
     result = {
         'benchmark': benchmark,
         'settings': {key: value for key, value in asdict(settings).items() if key != 'out'},
         'options': options,
         'machine': {**machine_facts(), 'threads': torch.get_num_threads()},
-        'gemm_peak_gflops': peak, 'rows': list(rows)}
+        'rows': found}
     out = settings.out or RESULTS / f'{benchmark}_{settings.model}_{settings.size}.json'
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
     print(f'-> {out}')
-    bad = [row['name'] for row in rows
+    bad = [row['name'] for row in found
            if any(not value <= TOLERANCE for value in row.get('difference', {}).values())]
     if bad:
         print(f'The outputs of ours and of the reference differ: {", ".join(bad)}.')

@@ -25,7 +25,7 @@ from workload import FLOWS, batch, build
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write."""
     settings, args = parse(__doc__, argv, add_options)
-    rows = [measure(settings, args.flow, count) for count in args.processes]
+    rows = (measure(settings, args.flow, count) for count in args.processes)
     return finish(settings, 'dist', rows, **vars(args))
 
 

@@ -10,12 +10,13 @@ Run: python benchmarks/inference.py --model l --size 512 [--slide 6000] [--flow 
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MethodType
 from typing import Any
 
 import torch
-from common import Row, Settings, compare, finish, gemm_peak, interleaved, pair, parse
+from common import Row, Settings, compare, finish, interleaved, pair, parse
 from reference import twin
 from torch import Tensor
 from workload import FLOWS, batch, build, infer, jobs
@@ -26,26 +27,34 @@ from crossearth.models.segmentors.encoder_decoder import sliding_windows
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write."""
     settings, args = parse(__doc__, argv, add_options)
-    peak = gemm_peak(settings)
     model = build(settings, args.flow)
     models = {'reference': twin(model), 'ours': model}
     images, _ = batch(settings)
-    rows = [compare(settings, 'one crop', jobs(infer, models, images), peak)]
-    if args.slide:
-        rows += slide(settings, models, args.slide, rows[0])
     name = 'inference' if args.flow == 'segmentation' else f'inference_{args.flow}'
-    return finish(settings, name, rows, peak, **vars(args))
+    return finish(settings, name, measure(settings, args, models, images), **vars(args))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what only this benchmark knows."""
     parser.add_argument('--flow', choices=FLOWS, default='segmentation')
     parser.add_argument('--slide', type=int, default=0, help='px, side of a large image; 0: none')
+    parser.add_argument('--slide-repeats', type=int, default=1, help='as --repeats, of the image: '
+                        'the plain composition pads minutes long')
+
+
+def measure(
+    settings: Settings, args: argparse.Namespace, models: Mapping[str, Any], images: Tensor
+) -> Iterator[Row]:
+    """Measure a crop, and the large image if one is asked for."""
+    crop = compare(settings, 'one crop', jobs(infer, models, images))
+    yield crop
+    if args.slide:
+        yield from slide(replace(settings, repeats=args.slide_repeats), models, args.slide, crop)
 
 
 def slide(
     settings: Settings, models: Mapping[str, Any], side: int, crop: Row
-) -> list[Row]:
+) -> Iterator[Row]:
     """Measure the accumulation over the windows of a square image, and add the network's time."""
     image = torch.zeros(1, 3, side, side, device=settings.device)
     scores = torch.rand(1, models['ours'].num_classes, settings.size, settings.size,
@@ -62,7 +71,8 @@ def slide(
         name: lambda model=model: model.slide_inference(image) for name, model in models.items()})
     accumulation = pair(f'accumulation of {windows} windows', times)
     passes = windows / settings.batch
-    return [accumulation, total(f'{side} x {side} px', passes, crop, accumulation)]
+    yield accumulation
+    yield total(f'{side} x {side} px', passes, crop, accumulation)
 
 
 def total(name: str, passes: float, crop: Row, accumulation: Row) -> Row:

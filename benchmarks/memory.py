@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     iterations = {'plain iteration': False, 'styled iteration': True}
     if args.flow == 'segmentation':
         iterations = {'segmentation flow': False}
-    rows = [measure(settings, args, name, styled) for name, styled in iterations.items()]
+    rows = (measure(settings, args, name, styled) for name, styled in iterations.items())
     name = 'memory' if args.flow == 'whole' else f'memory_{args.flow}'
     return finish(settings, name, rows, **vars(args))
 

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from common import Outputs, Row, Settings, compare, finish, gemm_peak, parse
+from common import Outputs, Row, Settings, compare, finish, parse
 from reference import twin
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
@@ -60,7 +60,6 @@ class Subject(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write."""
     settings, args = parse(__doc__, argv, add_options)
-    peak = gemm_peak(settings)
     model = build(settings, 'whole')
     plain = twin(model)
     images, samples = batch(settings)
@@ -68,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         maps, queries = plain.backbone.maps(images.double()), plain.backbone.reins.object_queries()
     exact = {name: Subject(one, record(settings, one, images, samples), maps, queries)
              for name, one in (('reference', plain), ('ours', model))}
-    rows = [row for part in args.only for row in measure(settings, part, exact, peak)]
-    return finish(settings, 'modules', rows, peak, **vars(args))
+    rows = (row for part in args.only for row in measure(settings, part, exact))
+    return finish(settings, 'modules', rows, **vars(args))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -96,9 +95,7 @@ def record(
     return calls
 
 
-def measure(
-    settings: Settings, part: str, exact: Mapping[str, Subject], peak: float
-) -> Iterator[Row]:
+def measure(settings: Settings, part: str, exact: Mapping[str, Subject]) -> Iterator[Row]:
     """Measure the forward pass of a part, and both passes."""
     def view(outputs: Any) -> Outputs:
         return shown(settings, part, outputs)
@@ -110,7 +107,7 @@ def measure(
             function, part=part, subject=subject, backward=backward)
             for variant, subject in subjects.items()}
             for function, subjects in ((run, single), (run_exactly, exact)))
-        row = compare(settings, name, jobs, peak, checks, view)
+        row = compare(settings, name, jobs, checks, view)
         row['figures']['calls'] = number_of_calls(part, exact['ours'].model)
         yield row
 

@@ -9,10 +9,10 @@ Run: python benchmarks/train_step.py --model l --size 512 [--flow segmentation] 
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from common import Row, Settings, compare, finish, gemm_peak, parse
+from common import Row, Settings, compare, finish, parse
 from reference import twin
 from workload import FLOWS, batch, build, jobs, set_styled, train, train_exactly
 
@@ -23,10 +23,8 @@ CHECKED = 256  # px: float64 takes twice the memory
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write."""
     settings, args = parse(__doc__, argv, add_options)
-    peak = gemm_peak(settings)
-    rows = measure(settings, args, peak)
     name = 'train_step' if args.flow == 'whole' else f'train_step_{args.flow}'
-    return finish(settings, name, rows, peak, **vars(args))
+    return finish(settings, name, measure(settings, args), **vars(args))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         '--checkpointing', action='store_true', help='ours recomputes the blocks')
 
 
-def measure(settings: Settings, args: argparse.Namespace, peak: float) -> list[Row]:
+def measure(settings: Settings, args: argparse.Namespace) -> Iterator[Row]:
     """Measure the iterations of a flow."""
     model = build(settings, args.flow, checkpointing=args.checkpointing)
     models = {'reference': twin(model), 'ours': model}
@@ -44,14 +42,16 @@ def measure(settings: Settings, args: argparse.Namespace, peak: float) -> list[R
     crop = replace(settings, size=min(settings.size, CHECKED))
     exact = jobs(train_exactly, models, *batch(crop))
     if args.flow == 'segmentation':
-        return [compare(settings, 'segmentation flow', steps, peak, exact)]
+        yield compare(settings, 'segmentation flow', steps, exact)
+        return
     rows = []
     for styled in (False, True):
         for one in models.values():
             set_styled(one, styled)
         name = f'{"styled" if styled else "plain"} iteration'
-        rows.append(compare(settings, name, steps, peak, exact))
-    return [*rows, weighted(*rows)]
+        rows.append(compare(settings, name, steps, exact))
+        yield rows[-1]
+    yield weighted(*rows)
 
 
 def weighted(plain: Row, styled: Row) -> Row:
