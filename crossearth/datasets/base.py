@@ -25,6 +25,7 @@ from mmengine.registry import DefaultScope
 
 from crossearth.datasets.checks import Pair, check_labels, check_sizes, find_pairs, read_labels
 from crossearth.datasets.ids import Ids, detect_ids, from_one, from_zero
+from crossearth.datasets.index import FileIndex
 from crossearth.datasets.labels import LabelRule, StoredLabel
 from crossearth.datasets.layouts import PREPARED, Layout, choose_layout
 from crossearth.datasets.positions import sample_randomness
@@ -142,8 +143,10 @@ class DomainSegDataset(BaseDataset):
             () if self.rule.label_map else self._stored_classes(), where, self.HOW_TO_GET)
         found = self._find(layout, root)
         pairs = [pair for of_domain in found.values() for pair in of_domain]
-        check_sizes(pairs)
-        labels = read_labels([label for _, label in pairs])
+        index = FileIndex(root)
+        check_sizes(pairs, index)
+        labels = read_labels([label for _, label in pairs], index)
+        index.save()
         self.rule = self._detect_rule(layout, labels, where)
         check_labels(labels, self.rule)
         return [self._sample(image, label, domain)

@@ -3,7 +3,8 @@
 
 Every check raises `DataError` with the directory, what was looked for, what *is* there and the
 remedy. Names and sizes (from file headers) are checked for every pair; label values for all files
-of a small set and for an evenly spaced sample of a large one.
+of a small set and for an evenly spaced sample of a large one. What was read before and has not
+changed since is taken from the index.
 """
 
 import os
@@ -15,6 +16,7 @@ from typing import TypeVar
 
 from PIL import Image
 
+from crossearth.datasets.index import FileIndex
 from crossearth.datasets.labels import LabelRule, StoredLabel, read_stored
 from crossearth.errors import DataError, suggest
 
@@ -61,24 +63,32 @@ def find_pairs(img_dir: Path, ann_dir: Path, img_suffix: str | None,
     return [(img_dir / name, ann_dir / labels[stem]) for stem, name in images.items()]
 
 
-def check_sizes(pairs: Sequence[Pair]) -> None:
+def check_sizes(pairs: Sequence[Pair], index: FileIndex) -> None:
     """Compare width and height of images and labels, from the file headers.
+
+    Args:
+        pairs: Images with their labels.
+        index: Sizes that are known already; those that are read are added.
 
     Raises:
         DataError: A header cannot be read, or a label has another size than its image.
     """
-    _for_all(_check_size, pairs, 'pairs')
+    _for_all(lambda pair: _check_size(pair, index), pairs, 'pairs')
 
 
-def read_labels(paths: Sequence[Path]) -> list[StoredLabel]:
+def read_labels(paths: Sequence[Path], index: FileIndex) -> list[StoredLabel]:
     """Read what labels store: all of them, or `MAX_LABELS_READ` evenly spaced ones.
+
+    Args:
+        paths: Label files.
+        index: Labels that are known already; those that are read are added.
 
     Raises:
         DataError: A label cannot be decoded.
     """
     count = min(len(paths), MAX_LABELS_READ)
-    return _for_all(read_stored, [paths[i * len(paths) // count] for i in range(count)],
-                    'labels read')
+    return _for_all(lambda path: index.label(path, read_stored),
+                    [paths[i * len(paths) // count] for i in range(count)], 'labels read')
 
 
 def check_labels(labels: Sequence[StoredLabel], rule: LabelRule) -> None:
@@ -107,8 +117,8 @@ def _for_all(function: Callable[[T], R], items: Sequence[T], noun: str) -> list[
     return [result for result in results if not isinstance(result, DataError)]
 
 
-def _check_size(pair: Pair) -> None:
-    image, label = (_header_size(path) for path in pair)
+def _check_size(pair: Pair, index: FileIndex) -> None:
+    image, label = (index.size(path, _header_size) for path in pair)
     if image != label:
         raise DataError(f'The label {pair[1]} is {label[0]} x {label[1]} px, but its image '
                         f'{pair[0]} is {image[0]} x {image[1]} px (width x height). Export the '

@@ -1,5 +1,6 @@
 # What all data sets in crops of 512 px share: the published augmentation, the loaders, the metric.
 # A file beside this one names the data set; a setting over it names its `source` and `targets`.
+# RandomCrop, RandomFlip and PhotoMetricDistortion are our own: the pixels of mmseg's in a fraction of their time.
 crop_size = (512, 512)
 meta_keys = (
     'img_path', 'seg_map_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor', 'flip',
