@@ -60,7 +60,8 @@ class FakeTools:
         else:
             (folder / 'iter_7.pth').touch()
             self.write_log(folder)
-        write_json(report(300), folder / 'report.json')
+        write_json(report(300), folder / 'report.json', {
+            'run': {'config_sha256': '0' * 64, 'checkpoint_sha256': '1' * 64}})
         return SimpleNamespace(returncode=0)
 
     def write_log(self, folder):

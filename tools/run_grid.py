@@ -38,7 +38,7 @@ def main() -> None:
     """Run what is missing, and write the table after each run."""
     args = parse_args()
     from crossearth import compat
-    from crossearth.engine.experiments import run_all
+    from crossearth.engine.experiments import run_all, what_is_left
 
     compat.apply()
     runs = plan(args)
@@ -47,8 +47,10 @@ def main() -> None:
         print(line, flush=True)
         write_summary(runs, args)
 
-    run_all(runs, TOOLS, after_each, args.jobs)
+    left = run_all(runs, TOOLS, after_each, args.jobs, args.minutes)
     print(write_summary(runs, args))
+    if left:
+        print(what_is_left(left, runs))
 
 
 def plan(args: argparse.Namespace) -> list['Trial']:

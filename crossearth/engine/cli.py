@@ -69,6 +69,8 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
                              "(default: the config's)")
     parser.add_argument('--jobs', type=positive, default=1, metavar='N',
                         help='trainings at a time, which share the cores (default: 1)')
+    parser.add_argument('--minutes', type=positive, metavar='N',
+                        help='begin no further training after N minutes, and say what is left')
     parser.add_argument('--out', type=Path, metavar='DIR',
                         help='folder of the results (default: named after what is compared, in '
                              'work_dirs)')

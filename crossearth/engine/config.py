@@ -30,7 +30,7 @@ def load_config(
     path: str | Path,
     cfg_options: Mapping[str, Any] | None = None,
     *,
-    overlay: str | Path | None = None,
+    overlay: str | Path | Config | None = None,
     data_root: str | Path | None = None,
 ) -> Config:
     """Read, override and check a config.
@@ -40,7 +40,7 @@ def load_config(
         cfg_options: Dotted keys and values that replace entries, as `--cfg-options` gives them.
             They are applied last.
         overlay: Another config, such as a schedule or data, whose entries replace those of the
-            first.
+            first; its file, or what was read from one.
         data_root: Where the data sets lie; see `set_data_root`.
 
     Raises:
@@ -50,7 +50,8 @@ def load_config(
     compat.apply()
     cfg = _read(Path(path))
     if overlay is not None:
-        cfg.merge_from_dict(_read(Path(overlay)).to_dict())
+        other = overlay if isinstance(overlay, Config) else _read(Path(overlay))
+        cfg.merge_from_dict(other.to_dict())
     if data_root is not None:
         set_data_root(cfg, data_root)
     cfg.setdefault('default_scope', SCOPE)

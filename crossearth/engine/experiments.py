@@ -7,6 +7,7 @@ is left alone, and what another config left in the folder is set aside.
 
 import itertools
 import json
+import math
 import os
 import re
 import statistics
@@ -22,10 +23,15 @@ from typing import Any
 from mmengine.config import Config
 
 from crossearth.errors import CrossEarthError
+from crossearth.weight_files import write_atomically
 
 from .checkpoint_files import list_checkpoints
+from .run_facts import config_facts, machine_facts
 
-__all__ = ['Trial', 'carry_out', 'costs', 'plan_trial', 'run_all', 'stretch_schedule']
+__all__ = ['Trial', 'carry_out', 'costs', 'plan_trial', 'run_all', 'stretch_schedule',
+           'what_is_left']
+
+LEFT = 'left'
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,10 @@ class Trial:
         folder: Work folder.
         config: Text of the config: formatting one takes a second.
         iters: Iterations of the training.
+        source: What it is trained on, where the tables are of several sources.
+        record: Where its result is kept beside the tables, so that another checkout of the project
+            has it too; None for nowhere.
+        sha256: Of all in the config that makes the experiment, but the seed (see `config_facts`).
     """
 
     cell: str
@@ -45,6 +55,14 @@ class Trial:
     folder: Path
     config: str
     iters: int
+    source: str = ''
+    record: Path | None = None
+    sha256: str = ''
+
+    @property
+    def title(self) -> str:
+        """How a reader calls it."""
+        return ', '.join(filter(None, (self.source, self.cell, f'seed {self.seed}')))
 
     @property
     def config_file(self) -> Path:
@@ -75,11 +93,38 @@ class Trial:
                 and self.config_file.read_text() == self.config)
 
     def finished(self) -> bool:
-        """Whether this very config has been trained and tested."""
-        return self.begun() and self.report.is_file()
+        """Whether this very config has been trained and tested, here or by what is recorded."""
+        return self.recorded() or (self.begun() and self.report.is_file())
+
+    def recorded(self) -> bool:
+        """Whether a result of this very config is kept beside the tables."""
+        return (self.record is not None and self.record.is_file()
+                and json.loads(self.record.read_text()).get('trial', {}).get('sha256')
+                == self.sha256)
+
+    @property
+    def result(self) -> Path:
+        """The report of a finished run."""
+        return self.record if self.record is not None and self.recorded() else self.report
+
+    def facts(self) -> dict[str, Any]:
+        """What a finished run cost (see `costs`), and where, when and with which commit it ran."""
+        told = json.loads(self.result.read_text()).get('trial', {}) if self.finished() else {}
+        return {**costs(self.folder), **told}
+
+    def keep(self) -> None:
+        """Write the facts into the report, and keep it beside the tables."""
+        report = json.loads(self.report.read_text())
+        report['trial'] = {'sha256': self.sha256, **costs(self.folder), **machine_facts()}
+        for place in filter(None, (self.report, self.record)):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(place, f'{json.dumps(report)}\n'.encode())
 
 
-def plan_trial(cell: str, seed: int, config: Config, out: Path, iters: int | None = None) -> Trial:
+def plan_trial(
+    cell: str, seed: int, config: Config, out: Path, iters: int | None = None, source: str = '',
+    records: Path | None = None,
+) -> Trial:
     """Make a run of a config.
 
     Args:
@@ -88,11 +133,15 @@ def plan_trial(cell: str, seed: int, config: Config, out: Path, iters: int | Non
         config: A checked config; its schedule is stretched in place.
         out: Folder of all runs.
         iters: Iterations; None leaves the config's.
+        source: Name of its source, where there are several: a folder in `out`.
+        records: Folder of all results that are kept; None for nowhere.
     """
     if iters:
         stretch_schedule(config, iters)
-    folder = out / re.sub(r'[^\w.=+-]+', '_', cell) / f'seed{seed}'
-    return Trial(cell, seed, folder, config.pretty_text, config.train_cfg.max_iters)
+    place = Path(source, re.sub(r'[^\w.=+-]+', '_', cell), f'seed{seed}')
+    return Trial(cell, seed, out / place, config.pretty_text, config.train_cfg.max_iters, source,
+                 records and (records / place).with_suffix('.json'),
+                 config_facts(config)['config_sha256'])
 
 
 def stretch_schedule(config: Config, iters: int) -> None:
@@ -106,38 +155,61 @@ def stretch_schedule(config: Config, iters: int) -> None:
 
 
 def run_all(
-    runs: Sequence[Trial], tools: Path, after_each: Callable[[str], None], jobs: int = 1
-) -> None:
-    """Carry out what is missing.
+    runs: Sequence[Trial], tools: Path, after_each: Callable[[str], None], jobs: int = 1,
+    minutes: float | None = None,
+) -> list[Trial]:
+    """Carry out what is missing, in the order of the runs.
 
     Args:
         runs: The runs.
         tools: Folder of `train.py` and `test.py`.
         after_each: Called after each run with a line that says how it went.
         jobs: Processes at a time; they share the cores.
+        minutes: After these no further run begins; None for no end.
+
+    Returns:
+        The runs that have not begun because time was up.
 
     Raises:
         CrossEarthError: Some runs failed; the others are done.
     """
-    failed = []
+    end = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    failed, left, number = [], [], 0
     with ThreadPoolExecutor(jobs) as pool:
-        started = {pool.submit(_timed, run, tools, jobs): run for run in runs}
-        for number, future in enumerate(as_completed(started), 1):
+        started = {pool.submit(_timed, run, tools, jobs, end): run for run in runs}
+        for future in as_completed(started):
             run, (outcome, seconds) = started[future], future.result()
+            if outcome == LEFT:
+                left.append(run)
+                continue
+            number += 1
             if outcome == 'failed':
                 failed.append(run)
-            after_each(f'[{number}/{len(runs)}] {run.cell}, seed {run.seed}: {outcome} '
-                       f'({seconds:.0f} s)')
+            after_each(f'[{number}/{len(runs)}] {run.title}: {outcome} ({seconds:.0f} s)')
     if failed:
         raise CrossEarthError(
             f'{len(failed)} of {len(runs)} runs failed: '
             f"{', '.join(str(run.log) for run in failed)} say why. Mend the cause and give the "
             'same command again; finished runs are kept.')
+    return [run for run in runs if run in left]
 
 
-def _timed(run: Trial, tools: Path, jobs: int) -> tuple[str, float]:
-    started = time.perf_counter()
-    return carry_out(run, tools, jobs), time.perf_counter() - started
+def what_is_left(left: Sequence[Trial], runs: Sequence[Trial]) -> str:
+    """Say what `run_all` has left.
+
+    Args:
+        left: What it gave, not empty.
+        runs: All runs.
+    """
+    return (f'Time is up: {len(left)} of {len(runs)} runs are left, next {left[0].title}. '
+            'The same command goes on with them.')
+
+
+def _timed(run: Trial, tools: Path, jobs: int, end: float) -> tuple[str, float]:
+    started = time.monotonic()
+    if started >= end and not run.finished():
+        return LEFT, 0
+    return carry_out(run, tools, jobs), time.monotonic() - started
 
 
 def carry_out(run: Trial, tools: Path, jobs: int = 1) -> str:
@@ -169,7 +241,10 @@ def carry_out(run: Trial, tools: Path, jobs: int = 1) -> str:
             [sys.executable, str(tools / str(command[0])), *map(str, command[1:]),
              '--work-dir', str(run.folder)],
             stdout=log, stderr=subprocess.STDOUT, check=False, env={**os.environ, **threads})
-    return 'done' if done.returncode == 0 else 'failed'
+    if done.returncode:
+        return 'failed'
+    run.keep()
+    return 'done'
 
 
 def _unused(folder: Path) -> Path:

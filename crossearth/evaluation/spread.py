@@ -90,7 +90,7 @@ class SpreadTable:
         reports: dict[str, dict[int, DomainReport]] = {run.cell: {} for run in runs}
         for run in runs:
             if run.finished():
-                reports[run.cell][run.seed] = read_report(run.report)
+                reports[run.cell][run.seed] = read_report(run.result)
         return cls(reports, remarks)
 
     def write(self, folder: Path, **facts: Any) -> str:

@@ -14,7 +14,8 @@ DEMO = sorted((CONFIGS / 'demo').glob('*_subtropical_monsoon.py'))
 # what the name of a config calls -> what its report calls the method
 METHODS = {
     'adapter': 'BottleneckAdapter', 'crossearth': 'CrossEarth', 'full': 'full fine-tuning',
-    'crossearth_mtp': 'CrossEarth on MTP', 'frozen': 'frozen backbone', 'linear': 'linear head',
+    'crossearth_mtp': 'CrossEarth on MTP', 'frozen': 'frozen backbone', 'gse': 'Rein + GSE',
+    'gse_mim': 'Rein + GSE + MIM', 'linear': 'linear head',
     'lora': 'LoRA', 'mtp': 'MTP', 'rein': 'Rein'}
 
 

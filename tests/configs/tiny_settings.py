@@ -117,6 +117,7 @@ def _shrink_vit(model: Any) -> None:
     if model.get('mim_head'):
         model.mim_head.update(channels=8, size='stride4')
         model.mask.block = 8
+    if model.get('style'):
         model.style.update(kind='reinhard_lab', block=8, probability=1)
 
 

@@ -3,8 +3,10 @@
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fake_tools import FakeTools, load_tool
@@ -12,6 +14,7 @@ from fake_tools import FakeTools, load_tool
 from crossearth.engine.config import load_config
 from crossearth.errors import ConfigError, CrossEarthError
 
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 ONE = 'one_subtropical_monsoon.py'
 OTHER = 'other_subtropical_monsoon.py'
 
@@ -41,8 +44,8 @@ def compare(tmp_path, tiny_config, monkeypatch):
     return call
 
 
-def rows(folder):
-    with Path(folder, 'summary.csv').open() as file:
+def rows(folder, name='summary.csv'):
+    with Path(folder, name).open() as file:
         return list(csv.DictReader(file))
 
 
@@ -50,7 +53,7 @@ def test_each_method_and_seed_once_and_its_costs(compare, capsys):
     calls = compare()
     out = 'work_dirs/compare_bluemarble_7'
     assert calls == [('train', f'{out}/{method}/seed{seed}')
-                     for method in ('one', 'other') for seed in (0, 1)]
+                     for seed in (0, 1) for method in ('one', 'other')]  # whole seeds first
     assert '| one | 2 | ' in capsys.readouterr().out
     assert compare() == []
     one, other = rows('tables/compare_bluemarble_7')
@@ -88,7 +91,114 @@ def test_what_failed_is_named_and_the_rest_is_tabulated(compare):
     assert [row['seeds'] for row in rows('tables/compare_bluemarble_7')] == ['1', '1']
 
 
-def test_unknown_methods_are_refused(compare, capsys):
+@pytest.mark.parametrize(('options', 'message'), [
+    (('--methods', 'deeplabv9'), "invalid choice: 'deeplabv9'"),
+    (('--methods', 'one', '--baseline', 'other'), '--baseline other is not among --methods')])
+def test_unknown_methods_are_refused(compare, capsys, options, message):
     with pytest.raises(SystemExit):
-        compare('--methods', 'deeplabv9')
-    assert "invalid choice: 'deeplabv9'" in capsys.readouterr().err
+        compare(*options)
+    assert message in capsys.readouterr().err
+
+
+def test_a_config_of_data_gives_data_and_no_method(compare, tiny_config, tmp_path):
+    whole = tiny_config.read_text() + (
+        "model['test_cfg'] = dict(mode='whole')\ntrain_dataloader['batch_size'] = 3\n"
+        "model['mim_head']['channels'] = 16\ntrain_cfg = dict(max_iters=99)\n")
+    (tmp_path / 'mine.py').write_text(whole)
+    compare('--data', 'mine.py', '--out', 'runs')
+    one, other = (load_config(f'runs/{method}/seed0.py') for method in ('one', 'other'))
+    assert other.model.mim_head is other.model.style is None
+    assert one.model.mim_head.channels == 8
+    assert one.train_dataloader.batch_size == other.train_dataloader.batch_size == 3
+    assert one.model.test_cfg.mode == 'whole'
+    assert one.train_cfg.max_iters == 7
+
+
+def test_the_shipped_config_of_data_leaves_each_method_as_it_is(monkeypatch):
+    module = load_tool('compare', monkeypatch)
+    args = SimpleNamespace(data=str(CONFIGS / 'demo/buildings_zanzibar2unseen.py'),
+                           cfg_options=None, data_root=None)
+    for method in ('rein', 'crossearth', 'daformer', 'deeplabv2'):
+        mine = load_config(CONFIGS / f'demo/{method}_subtropical_monsoon.py').model
+        config = module.read_method(method, args, None, 0)
+        assert config.model.pop('test_cfg').mode == 'slide'
+        assert mine.pop('test_cfg')
+        assert config.model.to_dict() == mine.to_dict()
+        assert config.source == ['zanzibar']
+
+
+# -------------------------------------------------------------------------------- several sources
+
+def test_several_sources_have_tables_of_their_own_and_a_joint_one(compare, capsys):
+    calls = compare('--source', 'dry', 'wet', '--baseline', 'one')
+    out = Path('work_dirs/compare_bluemarble_2sources_7')
+    assert calls == [('train', f'{out}/{source}/{method}/seed{seed}') for seed in (0, 1)
+                     for source in ('dry', 'wet') for method in ('one', 'other')]
+    assert load_config(out / 'wet/one/seed1.py').source == ['wet']
+    table = Path('tables') / out.name
+    assert [row['seeds'] for source in ('dry', 'wet') for row in rows(table / source)] == ['2'] * 4
+    assert [row['runs'] for row in rows(table)] == ['4', '4']
+    printed = capsys.readouterr().out
+    assert '[8/8] wet, other, seed 1: done' in printed
+    assert '| other | 4 | +0.00 [+0.00, +0.00] |' in printed
+    facts = json.loads((table / 'summary.json').read_text())
+    assert facts['sources'] == ['dry', 'wet']
+    assert facts['differences']['methods']['other']['mean over unseen']['pairs'] == 4
+    assert json.loads((table / 'wet/summary.json').read_text())['source'] == 'wet'
+    assert (table / 'differences.png').stat().st_size > 5000
+
+
+def test_a_single_source_has_differences_beside_its_table(compare):
+    compare('--baseline', 'one', '--table', 'table')
+    assert {path.name for path in Path('table').iterdir()} == {
+        *(f'summary.{kind}' for kind in ('md', 'csv', 'json')),
+        *(f'differences.{kind}' for kind in ('md', 'csv', 'png')), 'runs.csv', 'reports'}
+    facts = json.loads(Path('table/summary.json').read_text())
+    assert facts['differences']['baseline'] == 'one'
+    assert facts['cells']['other']['seeds'] == [0, 1]
+
+
+def test_every_run_can_be_traced(compare):
+    compare('--source', 'dry', 'wet', '--table', 'table')
+    found = rows('table', 'runs.csv')
+    assert len(found) == 8
+    assert {(row['source'], row['method'], row['seed']) for row in found} == {
+        (source, method, seed) for source in ('dry', 'wet') for method in ('one', 'other')
+        for seed in ('0', '1')}
+    first = found[0]
+    assert first['config_sha256'] == '0' * 64
+    assert float(first['seconds per iteration']) == 2
+    assert first['machine']
+    assert first['date']
+    assert float(first['mean over unseen']) == pytest.approx(float(first['wet']))
+    assert not Path('table/differences.md').exists()  # no baseline among the methods
+
+
+def test_time_that_is_up_leaves_the_rest_for_the_same_command(compare, capsys, monkeypatch):
+    clock = iter(range(0, 1000, 30))  # half a minute between two looks
+    monkeypatch.setattr('crossearth.engine.experiments.time',
+                        SimpleNamespace(monotonic=lambda: next(clock)))
+    study = ('--source', 'dry', 'wet', '--baseline', 'one', '--table', 'table')
+    assert len(compare(*study, '--minutes', '2')) == 2
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        'Time is up: 6 of 8 runs are left, next wet, one, seed 0. '
+        'The same command goes on with them.')
+    assert [row['runs'] for row in rows('table')] == ['1', '1']
+    assert len(compare(*study)) == 6
+    assert 'Time is up' not in capsys.readouterr().out
+    assert [row['runs'] for row in rows('table')] == ['4', '4']
+
+
+def test_what_is_kept_beside_the_tables_is_not_run_again_in_another_checkout(compare, tmp_path):
+    study = ('--source', 'dry', 'wet', '--baseline', 'one', '--table', 'table')
+    compare(*study)
+    before = {path: path.read_text() for path in Path('table').rglob('*.csv')}
+    shutil.rmtree('work_dirs')
+    assert compare(*study) == []
+    assert {path: path.read_text() for path in Path('table').rglob('*.csv')} == before
+    Path('table/reports/wet/one/seed1.json').unlink()
+    [(tool, folder)] = compare(*study)
+    assert (tool, folder[-13:]) == ('train', 'wet/one/seed1')
+    with (tmp_path / OTHER).open('a') as file:  # another experiment
+        file.write("model['decode_head']['num_points'] = 31\n")
+    assert {folder.split('/')[-2] for _, folder in compare(*study)} == {'other'}
