@@ -49,7 +49,7 @@ def measure(settings: Settings, args: argparse.Namespace, name: str, styled: boo
 
 
 def peak_of_step(settings: Settings, flow: str, variant: str, styled: bool) -> float:
-    """Run two training steps, as gradients of one are freed in the next, and give the peak, MB."""
+    """Run a training step and give the peak, MB; the next one would begin without gradients."""
     prepare(settings)
     model = build(settings, flow, checkpointing=variant == 'checkpointing')
     if variant == 'reference':
@@ -57,8 +57,7 @@ def peak_of_step(settings: Settings, flow: str, variant: str, styled: bool) -> f
     if flow == 'whole':
         set_styled(model, styled)
     images, samples = batch(settings)
-    for _ in range(2):
-        train(settings, model, images, samples)
+    train(settings, model, images, samples)
     return peak_mb(settings)
 
 

@@ -26,8 +26,8 @@ for benchmark in "${@:-all}"; do
         modules | all) measure modules ;;&
         memory | all)
             measure memory
-            measure memory --size 1024 --flow segmentation --variants checkpointing ;;&
-        scaling | all) measure scaling --repeats 2 --sizes 256 512 1024 --batches 2 4 --models s b g ;;&
+            measure memory --size 1024 --variants checkpointing ;;&
+        scaling | all) measure scaling --repeats 2 --sizes 256 512 1024 --batches 2 --models s b g ;;&
         data_loading | all) measure data_loading ;;&
         dist | all) measure dist --model s --size 256 ;;&
         inference | train_step | modules | memory | scaling | data_loading | dist | all) ;;
