@@ -34,12 +34,14 @@ EXTRAS = {
     'scale': ['ray>=2.30'],
     'backbones': ['timm>=1.0.9'],
     'xformers': ['xformers>=0.0.27'],
+    'notebooks': ['jupyterlab>=4.2', 'pyogrio>=0.8', 'rasterio>=1.3.10', 'shapely>=2.1'],
     'docs': ['mkdocs>=1.6,<2', 'mkdocs-material>=9.5,<10', 'mkdocstrings[python]>=1,<2'],
     # the oracle of the parity tests; mmdetection itself comes with `--no-deps`, see the Makefile
     'parity': ['pycocotools>=2.0.8', 'shapely>=2.0', 'six>=1.16'],
     'dev': [
-        'hypothesis>=6.100', 'import-linter>=2.0', 'jsonschema>=4.18', 'mypy>=1.13', 'onnx>=1.16',
-        'onnxruntime>=1.18', 'onnxscript>=0.5', 'playwright>=1.40', 'pre-commit>=3.7',
+        'hypothesis>=6.100', 'import-linter>=2.0', 'ipykernel>=6.29', 'jsonschema>=4.18',
+        'mypy>=1.13', 'nbclient>=0.10', 'nbformat>=5.10', 'onnx>=1.16', 'onnxruntime>=1.18',
+        'onnxscript>=0.5', 'playwright>=1.40', 'pre-commit>=3.7',
         'pyogrio>=0.8', 'pytest>=8.0', 'pytest-timeout>=2.3', 'pytest-xdist>=3.6',
         'rasterio>=1.3.10', 'ray>=2.30', 'ruff>=0.8', 'scikit-learn>=1.4', 'shapely>=2.1',
         'starlette>=0.40', 'uvicorn>=0.30',

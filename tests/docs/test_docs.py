@@ -17,9 +17,6 @@ import sys
 
 import pytest
 from docs.pages import PAGES, ROOT, anchors, blocks, commands, links, name
-from inference.bundles import tiny_bundle
-from inference.rasters import rgb, write_raster
-from tiny_data import write_pairs
 
 from crossearth.cli import main as cli
 from crossearth.engine.cli import config_parser
@@ -30,7 +27,8 @@ from crossearth.registry import MODELS
 EXTRAS = runpy.run_path(str(ROOT / 'setup.py'))['EXTRAS']
 MAKEFILE = (ROOT / 'Makefile').read_text(encoding='utf-8')
 NOT_RUN = 3  # blocks that may be left out, each with its reason
-OWN_PATH = re.compile(r'(?:configs|tools|scripts|docs|benchmarks|tests)/[\w./-]+\.(?:py|sh|md)')
+OWN_PATH = re.compile(
+    r'(?:configs|tools|scripts|docs|benchmarks|tests)/[\w./-]+\.(?:py|sh|md|ipynb)')
 TINY = {  # a model of the published shape that is built in milliseconds
     'model.backbone.weights': 'random',
     'model.backbone.arch': {'_delete_': True, 'embed_dim': 32, 'depth': 24, 'num_heads': 2},
@@ -46,26 +44,6 @@ with_page = pytest.mark.parametrize('page', PAGES, ids=name)
 
 
 # ------------------------------------------------------------------------------------ Python blocks
-
-@pytest.fixture(scope='module')
-def bundle(tmp_path_factory):
-    return tiny_bundle(tmp_path_factory.mktemp('bundle'))
-
-
-@pytest.fixture
-def workplace(tmp_path, monkeypatch, bundle):
-    """A folder with all that the pages speak of: data, a model, a scene, the project's configs."""
-    for domain in ('dry', 'wet', 'high'):
-        write_pairs(tmp_path / 'data' / 'mine' / domain, 1)
-    write_raster(tmp_path / 'scene.tif', rgb(70, 90))
-    for link, target in (('models/demo', bundle), ('configs/_base_', ROOT / 'configs/_base_')):
-        (tmp_path / link).parent.mkdir()
-        (tmp_path / link).symlink_to(target)
-    (tmp_path / 'configs' / 'mine').mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    return tmp_path
-
 
 def python_of(page):
     return [block for block in blocks(page) if block.language == 'python' and not block.reason]
@@ -137,8 +115,13 @@ def understand(settings, words, own, monkeypatch):
             assert importlib.util.find_spec(module), shown
         case ['python', script, *arguments]:
             check_script(script, arguments, own, monkeypatch)
+        case ['bash', script] if script.startswith('scripts/reproduce_'):
+            text = (ROOT / script).read_text(encoding='utf-8')  # run by tests/scripts
+            assert all(f'${{{key}' in text or f'${key}' in text for key in settings), settings
         case ['bash', script, *arguments]:
             check_launcher(script, arguments, settings, own, monkeypatch)
+        case ['jupyter', 'lab', folder]:
+            assert [*(ROOT / folder).glob('*.ipynb')], shown
         case _:
             assert words[:1] == ['.'], shown  # activates the environment
 
@@ -206,7 +189,7 @@ def test_commands_in_sentences_are_understood(page, monkeypatch):
 
 @with_page
 def test_named_files_exist(page):
-    text = page.read_text(encoding='utf-8')
+    text = re.sub(r'<!--.*?-->', '', page.read_text(encoding='utf-8'), flags=re.DOTALL)
     own = {block.title for block in blocks(page)}
     named = {path for path in OWN_PATH.findall(text) if not re.search('[A-Z]{4}', path)}
     assert [path for path in sorted(named - own) if not (ROOT / path).is_file()] == []
