@@ -75,7 +75,7 @@ class RandomCrop(BaseTransform):
         return window
 
     def _draw(self, height: int, width: int) -> Window:
-        (h, w) = self.crop_size
+        h, w = self.crop_size
         top = np.random.randint(max(height - h, 0) + 1)
         left = np.random.randint(max(width - w, 0) + 1)
         return slice(top, top + h), slice(left, left + w)

@@ -24,6 +24,12 @@ def script(name):
     return module
 
 
+@pytest.fixture(name='script')
+def load_script():
+    """Import a script by its name."""
+    return script
+
+
 @pytest.fixture
 def settings():
     """Of a tiny model."""

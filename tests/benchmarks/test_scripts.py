@@ -102,6 +102,8 @@ def test_data_loading(bench):
     for row in rows_of(file).values():
         rate, share = row['figures']['samples_per_s'], row['figures']['share_of_step']
         assert rate * share == pytest.approx(1 / 2)
+        plain = row['variants']['reference']['wall_s']['median']
+        assert plain * row['figures']['reference_samples_per_s'] == pytest.approx(1)
 
 
 @pytest.mark.parametrize(('script', 'options'), [
