@@ -22,7 +22,7 @@ VARIANTS = ('reference', 'ours', 'checkpointing')
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write."""
     settings, args = parse(__doc__, argv, add_options)
-    iterations = {'plain iteration': False, 'styled iteration': True}
+    iterations = {f'{kind} iteration': kind == 'styled' for kind in args.iterations}
     if args.flow == 'segmentation':
         iterations = {'segmentation flow': False}
     rows = (measure(settings, args, name, styled) for name, styled in iterations.items())
@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what only this benchmark knows."""
     parser.add_argument('--flow', choices=FLOWS, default='whole')
+    parser.add_argument('--iterations', nargs='+', choices=('plain', 'styled'),
+                        default=['plain', 'styled'], help='of the whole method')
     parser.add_argument('--variants', nargs='+', choices=VARIANTS, default=list(VARIANTS))
 
 

@@ -46,8 +46,13 @@ def page(folder: Path) -> str:
     results.sort(key=lambda result: (
         list(TITLES).index(result['benchmark']), result['settings']['size']))
     parts = [section(result) for result in results]
+    found = {result['benchmark'] for result in results}
+    missing = [title for name, (title, _) in TITLES.items() if name not in found]
     if not any(result['settings']['device'] == 'cuda' for result in results):
-        parts.append('### GPU\n\nNot measured: there was none.\n')
+        missing.append('anything on a GPU')
+    if missing:
+        listed = [f'* {name}' for name in missing]
+        parts.append('\n'.join(['### Not measured yet', '', *listed, '']))
     return '\n'.join(['<!-- made by benchmarks/page.py -->\n', *parts])
 
 
