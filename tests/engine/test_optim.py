@@ -121,8 +121,8 @@ def test_losses_and_gradients_are_those_of_float32(segmentor, dtype, monkeypatch
 def test_it_learns_with_weights_in_float32(segmentor, dtype):
     model = segmentor()
     wrapper = wrap(model, dtype, clip_grad={'max_norm': 10.0})
-    losses = [float(model.train_step(batch(), wrapper)['loss'].detach()) for _ in range(20)]
-    assert sum(losses[-3:]) < 0.85 * sum(losses[:3])
+    losses = [float(model.train_step(batch(), wrapper)['loss'].detach()) for _ in range(30)]
+    assert sum(losses[-3:]) < 0.7 * sum(losses[:3])
     assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
