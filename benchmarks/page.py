@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from crossearth.evaluation.text_table import TextTable
+
 RESULTS = Path(__file__).parent / 'results'
 PAGE = 'README.md'
 
@@ -70,14 +72,12 @@ def section(result: dict[str, Any]) -> str:
     return '\n'.join([*lines, *table(result['rows']), ''])
 
 
-def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Lines of a table with the columns that any of the rows can fill."""
     cells = [dict(columns(row)) for row in rows]
     header = list(dict.fromkeys(name for row in cells for name in row))
-    yield f'| {" | ".join(header)} |'
-    yield '|---|' + '---:|' * (len(header) - 1)
-    for row in cells:
-        yield f'| {" | ".join(row.get(name, "") for name in header)} |'
+    body = [[row.get(name, '') for name in header] for row in cells]
+    return TextTable('', header, body).markdown().splitlines()
 
 
 def columns(row: dict[str, Any]) -> Iterator[tuple[str, str]]:

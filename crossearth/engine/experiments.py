@@ -109,8 +109,8 @@ class Trial:
 
     def facts(self) -> dict[str, Any]:
         """What a finished run cost (see `costs`), and where, when and with which commit it ran."""
-        told = json.loads(self.result.read_text()).get('trial', {}) if self.finished() else {}
-        return {**costs(self.folder), **told}
+        told: dict[str, Any] = json.loads(self.result.read_text()).get('trial', {})
+        return told or costs(self.folder)
 
     def keep(self) -> None:
         """Write the facts into the report, and keep it beside the tables."""

@@ -17,7 +17,7 @@ from .report import read_report
 if TYPE_CHECKING:
     from crossearth.engine.experiments import Trial
 
-__all__ = ['Spread', 'SpreadTable']
+__all__ = ['Spread', 'SpreadTable', 'finite', 'remark_text']
 
 UNSEEN = 'mean over unseen'
 
@@ -126,7 +126,7 @@ class SpreadTable:
                  '|---|' + '---:|' * len(header)]
         for cell, row in self.rows.items():
             cells = [str(row.get(column, Spread(()))) for column in self.columns]
-            cells += [_text(value) for value in self.remarks[cell].values()]
+            cells += [remark_text(value) for value in self.remarks[cell].values()]
             lines.append(f'| {cell} | {" | ".join([str(len(self.seeds[cell])), *cells])} |')
         return '\n'.join(lines) + '\n'
 
@@ -150,16 +150,18 @@ class SpreadTable:
         """Give every seed's numbers as JSON, after `facts` about the runs."""
         cells = {
             cell: {'seeds': self.seeds[cell], **{
-                column: {'values': [_finite(v) for v in spread.values],
-                         'mean': _finite(spread.mean), 'deviation': _finite(spread.deviation)}
+                column: {'values': [finite(v) for v in spread.values],
+                         'mean': finite(spread.mean), 'deviation': finite(spread.deviation)}
                 for column, spread in row.items()}, **self.remarks[cell]}
             for cell, row in self.rows.items()}
         return json.dumps({**facts, 'primary': self.primary, 'cells': cells}, indent=1) + '\n'
 
 
-def _text(value: str | float) -> str:
+def remark_text(value: str | float) -> str:
+    """Give a remark as the cell of a table: numbers in three digits."""
     return value if isinstance(value, str) else f'{value:,.3g}' if value < 1000 else f'{value:,.0f}'
 
 
-def _finite(number: float) -> float | None:
+def finite(number: float) -> float | None:
+    """Give a number for JSON, which has no NaN."""
     return None if math.isnan(number) else round(number, 4)

@@ -16,7 +16,7 @@ from typing import Any
 
 from .paired import LEVEL, Difference, bootstrap_difference, differences
 from .record import DomainReport
-from .spread import UNSEEN, Spread
+from .spread import UNSEEN, Spread, finite, remark_text
 from .text_table import TextTable
 
 __all__ = ['Study', 'StudyRun']
@@ -124,8 +124,7 @@ class Study:
         header = [f'{self.primary}, %', 'runs', *next(iter(self.spreads.values()), ()),
                   *next((row for row in self.remarks.values()), ())]
         rows = [[method, str(len(spreads[UNSEEN].values)), *map(str, spreads.values()),
-                 *(value if isinstance(value, str) else f'{value:,.3g}' if value < 1000
-                   else f'{value:,.0f}' for value in self.remarks.get(method, {}).values())]
+                 *map(remark_text, self.remarks.get(method, {}).values())]
                 for method, spreads in self.spreads.items()]
         return TextTable('Means', header, rows, notes=[MEANS_NOTE])
 
@@ -209,9 +208,7 @@ def _csv(rows: Iterable[Mapping[str, Any]], names: Sequence[str] = ()) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if not isinstance(value, float):
-        return value
-    return None if math.isnan(value) else round(value, 4)
+    return finite(value) if isinstance(value, float) else value
 
 
 def _write(folder: Path, name: str, text: str) -> None:
