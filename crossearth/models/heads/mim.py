@@ -58,9 +58,10 @@ class MIMHead(nn.Module):
         loss: `l1` or `mse`, between the restored image and its target.
         target: `original`, the image as it was, or `self`, the image that the backbone saw.
         loss_on: `all` pixels, or only the `masked` (for restyled images, the restyled) ones.
+        loss_weight: Weight of all losses of this head beside those of the segmentation.
 
     Raises:
-        ConfigError: An argument is none of its choices.
+        ConfigError: An argument is none of its choices, or the weight is negative.
     """
 
     def __init__(
@@ -72,9 +73,14 @@ class MIMHead(nn.Module):
         loss: Literal['l1', 'mse'] = 'l1',
         target: Literal['original', 'self'] = 'original',
         loss_on: Literal['all', 'masked'] = 'all',
+        loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
         _check(size, decoder=decoder, loss=loss, target=target, loss_on=loss_on)
+        if not 0 <= loss_weight < float('inf'):
+            raise ConfigError(f'model.mim_head.loss_weight={loss_weight} is no weight. '
+                              'Set a number of 0 or more.')
+        self.loss_weight = loss_weight
         self.size, self.target, self.loss_on = size, target, loss_on
         self.distance = F.l1_loss if loss == 'l1' else F.mse_loss
         if decoder == 'aspp_shared':
@@ -125,7 +131,8 @@ class MIMHead(nn.Module):
 
         Returns:
             `loss_m` of the masked images; in a styled iteration also `loss_s` of the restyled ones
-            and `loss_delta`, the mean absolute difference of the two restorations.
+            and `loss_delta`, the mean absolute difference of the two restorations. All of them
+            weighted.
         """
         restored = self(features, original.shape[-2:]).float().split(len(original))
         losses = {
@@ -134,7 +141,7 @@ class MIMHead(nn.Module):
                 ('loss_m', 'loss_s'), restored, corrupted, strict=False)}
         if len(restored) == 2:
             losses['loss_delta'] = F.l1_loss(restored[1], restored[0])
-        return losses
+        return {name: self.loss_weight * value for name, value in losses.items()}
 
     def _distance(self, restored: Tensor, original: Tensor, version: Corrupted) -> Tensor:
         """Mean distance between restored images and their target."""

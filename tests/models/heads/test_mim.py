@@ -80,6 +80,8 @@ def test_losses_are_their_formulas(loss, formula):
     expected = {'loss_m': formula(m - original).mean(), 'loss_s': formula(s - original).mean(),
                 'loss_delta': (m - s).abs().mean()}
     torch.testing.assert_close(losses(), expected)
+    torch.testing.assert_close(
+        losses(loss_weight=0.25), {name: value / 4 for name, value in expected.items()})
     own = losses(target='self')
     torch.testing.assert_close(own['loss_m'], formula(m - seen_m).mean())
     torch.testing.assert_close(own['loss_s'], formula(s - seen_s).mean())
@@ -134,7 +136,9 @@ def test_mixed_precision():
     ({'target': 'styled'}, r"mim_head\.target='styled'"),
     ({'loss_on': 'holes'}, r"mim_head\.loss_on='holes'"),
     ({'size': 'stride8'}, r"mim_head\.size='stride8'.*'stride4'"),
-    ({'size': 0}, r'mim_head\.size=0')])
+    ({'size': 0}, r'mim_head\.size=0'),
+    ({'loss_weight': -1.0}, r'mim_head\.loss_weight=-1\.0'),
+    ({'loss_weight': float('nan')}, r'mim_head\.loss_weight=nan')])
 def test_unknown_choice(option, match):
     with pytest.raises(ConfigError, match=match):
         head(**option)
