@@ -7,6 +7,7 @@ is the same pipeline with mmseg's and mmcv's transforms where we have our own; t
 their crops, which are the same.
 
 Run: python benchmarks/data_loading.py --size 512 [--tile 1024] [--workers 0 2] [--step SECONDS]
+     [--uncompressed]
 """
 
 import argparse
@@ -25,10 +26,11 @@ from mmengine.runner import Runner
 
 import crossearth.datasets
 import crossearth.transforms  # noqa: F401  (registers the transforms)
+from crossearth.datasets.prepare.encodings import encode_png
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / '_base_' / 'datasets'
 CLASSES = ('a', 'b', 'c', 'd', 'e')
-OWN = ('RandomCrop', 'RandomFlip', 'PhotoMetricDistortion')
+OWN = ('RandomCrop', 'RandomFlip', 'PhotoMetricDistortion', 'PackSegInputs')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,9 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     init_default_scope('crossearth')
     cv2.setNumThreads(0)  # as env_cfg of the configs: a worker is one thread
     with tempfile.TemporaryDirectory() as folder:
-        write_tiles(Path(folder) / 'train' / 'here', args.tiles, args.tile, settings.seed)
+        write_tiles(Path(folder) / 'train' / 'here', args, settings.seed)
         rows = [measure(settings, args, Path(folder), workers) for workers in args.workers]
-    return finish(settings, 'data_loading', rows, **vars(args))
+    name = 'data_loading_uncompressed' if args.uncompressed else 'data_loading'
+    return finish(settings, name, rows, **vars(args))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -47,22 +50,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--workers', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--tile', type=int, default=512, help='px, side of a tile')
     parser.add_argument('--tiles', type=int, default=64)
+    parser.add_argument('--uncompressed', action='store_true',
+                        help='tiles as `crossearth data prepare --uncompressed` writes them')
     parser.add_argument('--samples', type=int, default=200, help='crops of one timed run')
     parser.add_argument('--step', type=float, help='s, a training step: what share is loading?')
 
 
-def write_tiles(folder: Path, number: int, side: int, seed: int) -> None:
+def write_tiles(folder: Path, args: argparse.Namespace, seed: int) -> None:
     """Write tiles of noise on smooth fields, with the fields as labels."""
-    rng = np.random.default_rng(seed)
+    rng, side = np.random.default_rng(seed), args.tile
     for kind in ('images', 'labels'):
         (folder / kind).mkdir(parents=True)
-    for index in range(number):
+    for index in range(args.tiles):
         coarse = rng.random((8, 8, 3), np.float32)
         smooth = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 1)
         image = (smooth * 239).astype(np.uint8) + rng.integers(0, 16, smooth.shape, np.uint8)
         label = (smooth[..., 0] * (len(CLASSES) - 0.01)).astype(np.uint8)
-        cv2.imwrite(str(folder / 'images' / f'{index}.png'), image)
-        cv2.imwrite(str(folder / 'labels' / f'{index}.png'), label)
+        for kind, pixels in (('images', image), ('labels', label)):
+            content = encode_png(pixels, uncompressed=args.uncompressed)
+            (folder / kind / f'{index}.png').write_bytes(content)
 
 
 def measure(

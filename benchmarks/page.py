@@ -30,6 +30,9 @@ TITLES = {
     'memory_segmentation': ('Peak memory of a training step, segmentation flow', ''),
     'scaling': ('Inference over crop, batch and backbone', 'Ours alone.'),
     'data_loading': ('Augmented crops', 'From PNG tiles on the disk to a batch of the loader.'),
+    'data_loading_uncompressed': (
+        'Augmented crops of uncompressed tiles',
+        'The same from tiles of `crossearth data prepare --uncompressed`.'),
     'dist': ('Training with several processes', 'Ours alone; the processes share the cores.'),
 }
 
@@ -62,7 +65,7 @@ def section(result: dict[str, Any]) -> str:
     """Title, circumstances and table of one result."""
     title, remark = TITLES[result['benchmark']]
     settings, machine = result['settings'], result['machine']
-    single = result['benchmark'] in ('scaling', 'data_loading')
+    single = result['benchmark'] in ('scaling', 'data_loading', 'data_loading_uncompressed')
     subject = f'{settings["size"]} px' if single else (
         f'ViT-{settings["model"].upper()}, {settings["size"]} px, batch {settings["batch"]}')
     facts = (f'{subject}, {settings["precision"]}, {settings["device"]}, {settings["repeats"]} '

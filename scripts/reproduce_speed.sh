@@ -28,7 +28,9 @@ for benchmark in "${@:-all}"; do
             measure memory
             measure memory --size 1024 --variants checkpointing ;;&
         scaling | all) measure scaling --repeats 2 --sizes 256 512 1024 --batches 2 --models s b g ;;&
-        data_loading | all) measure data_loading ;;&
+        data_loading | all)
+            measure data_loading
+            measure data_loading --uncompressed ;;&
         dist | all) measure dist --model s --size 256 ;;&
         inference | train_step | modules | memory | scaling | data_loading | dist | all) ;;
         *) echo "error: '$benchmark' is no benchmark. Choose from those of benchmarks/README.md." >&2; exit 2 ;;

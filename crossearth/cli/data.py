@@ -78,6 +78,8 @@ def add_parser(subparsers: Any) -> None:
                          help='download it as well, to DIR/downloads (loveda)')
     prepare.add_argument('--workers', type=int, metavar='N',
                          help='processes (default: one for each core, 8 at most)')
+    prepare.add_argument('--uncompressed', action='store_true',
+                         help='write PNG files that are larger and read several times as fast')
     prepare.set_defaults(run=_prepare)
 
     check = commands.add_parser(
@@ -154,7 +156,8 @@ def _prepare(args: argparse.Namespace) -> int:
     options = dict(option.partition('=')[::2] for option in args.options)
     with _progress() as progress:
         index = prepare(facts.name, args.src, root, domains=args.domains, options=options,
-                        fetch=args.download, workers=args.workers, progress=progress)
+                        fetch=args.download, workers=args.workers,
+                        uncompressed=args.uncompressed, progress=progress)
     _print(_prepared(index))
     off = sum(entry['off_palette'] for _, _, entry in _entries(index))
     _print(f'{off} px of no class in the labels; they are ignored (255).')

@@ -2,5 +2,6 @@
 """Models; importing this package fills the registry."""
 
 from . import adapters, backbones, heads, segmentors
+from .data_preprocessor import SegDataPreProcessor
 
-__all__ = ['adapters', 'backbones', 'heads', 'segmentors']
+__all__ = ['SegDataPreProcessor', 'adapters', 'backbones', 'heads', 'segmentors']

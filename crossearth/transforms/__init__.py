@@ -3,6 +3,8 @@
 
 from crossearth.transforms.geometry import RandomCrop, RandomFlip
 from crossearth.transforms.loading import LoadImage, LoadLabel
+from crossearth.transforms.packing import PackSegInputs
 from crossearth.transforms.photometric import PhotoMetricDistortion
 
-__all__ = ['LoadImage', 'LoadLabel', 'PhotoMetricDistortion', 'RandomCrop', 'RandomFlip']
+__all__ = ['LoadImage', 'LoadLabel', 'PackSegInputs', 'PhotoMetricDistortion', 'RandomCrop',
+           'RandomFlip']

@@ -94,10 +94,11 @@ def test_two_processes(bench):
         2 / row['variants']['ours']['wall_s']['median'])
 
 
-def test_data_loading(bench):
+@pytest.mark.parametrize('options', [(), ('--uncompressed',)])
+def test_data_loading(bench, options):
     status, file = bench(
         'data_loading', '--tile', '64', '--tiles', '3', '--samples', '4', '--workers', '0', '1',
-        '--step', '2', size=128)
+        '--step', '2', *options, size=128)
     assert status == 0
     for row in rows_of(file).values():
         rate, share = row['figures']['samples_per_s'], row['figures']['share_of_step']

@@ -104,6 +104,31 @@ def test_windows_of_the_benchmark(tmp_path, name, size, count):
                          '2_13_18_0_530_512.png', '2_13_18_18_530_530.png']
 
 
+@pytest.mark.parametrize('name', ['potsdam', 'casid', 'loveda', 'deepglobe'])
+def test_uncompressed_files_hold_the_same_pixels(tmp_path, name):
+    source = official_copy(name, 64).write(tmp_path / 'src')
+    index = do(name, source, tmp_path / 'packed')
+    assert do(name, source, tmp_path / 'stored', uncompressed=True) == index
+    packed, stored = tree(tmp_path / 'packed'), tree(tmp_path / 'stored')
+    assert set(stored) == set(packed)
+    for file, content in stored.items():
+        if file.endswith('.png'):
+            pixels, expected = (np.asarray(Image.open(io.BytesIO(one)))
+                                for one in (content, packed[file]))
+            np.testing.assert_array_equal(pixels, expected)
+            assert len(content) > pixels.nbytes
+        else:
+            assert content == packed[file]
+    assert check(name, tmp_path / 'stored').troubles == []
+
+
+def test_a_folder_is_uncompressed_as_a_whole(tmp_path):
+    source = official_copy('potsdam').write(tmp_path / 'src')
+    do('potsdam', source, tmp_path / 'dst', domains=['potsdam_rgb'])
+    with pytest.raises(DataError, match='Give the same options again'):
+        do('potsdam', source, tmp_path / 'dst', uncompressed=True)
+
+
 def test_potsdam5_reads_the_prepared_potsdam(tmp_path):
     copy = official_copy('potsdam')
     do('potsdam5', copy.write(tmp_path / 'src'), tmp_path / 'dst')

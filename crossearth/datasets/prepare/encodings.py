@@ -17,6 +17,9 @@ __all__ = [
 
 CHROMA_NOISE = 32  # between the channels of a grey JPEG that was saved in colour
 ROWS = 256
+STORED = (cv2.IMWRITE_PNG_COMPRESSION, 0,
+          *((cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
+            if hasattr(cv2, 'IMWRITE_PNG_FILTER') else ()))  # OpenCV >= 4.12
 Colour = tuple[int, int, int]
 
 
@@ -59,10 +62,17 @@ def decode_label(data: bytes, where: str) -> np.ndarray:
     return array[..., 0] if mode == 'LA' else array[..., :3] if array.ndim == 3 else array
 
 
-def encode_png(array: np.ndarray) -> bytes:
-    """Encode (H, W) ids or (H, W, 3) colours, red first, as a PNG file."""
+def encode_png(array: np.ndarray, *, uncompressed: bool = False) -> bytes:
+    """Encode (H, W) ids or (H, W, 3) colours, red first, as a PNG file.
+
+    Args:
+        array: uint8 pixels.
+        uncompressed: Store the pixels as they are: the file is larger, and read several times as
+            fast.
+    """
     bgr = array[..., ::-1] if array.ndim == 3 else array
-    return cv2.imencode('.png', np.ascontiguousarray(bgr))[1].tobytes()
+    how = STORED if uncompressed else ()
+    return cv2.imencode('.png', np.ascontiguousarray(bgr), how)[1].tobytes()
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Job:
         img_suffix: Ending of what is written.
         window: Size and stride in px, or None to copy the image.
         ignore_white: Leave out of the label what is pure white in the image.
+        uncompressed: Store the pixels of PNG files as they are.
     """
 
     split: str
@@ -45,6 +46,7 @@ class Job:
     img_suffix: str
     window: tuple[int, int] | None
     ignore_white: bool = False
+    uncompressed: bool = False
 
     @property
     def unit(self) -> str:
@@ -59,7 +61,8 @@ class Job:
 
 
 def plan(
-    recipe: Recipe, members: Iterable[Member], domains: Sequence[str], options: Mapping[str, str]
+    recipe: Recipe, members: Iterable[Member], domains: Sequence[str], options: Mapping[str, str],
+    *, uncompressed: bool = False
 ) -> list[Job]:
     """Pair images with labels and find out how the labels are stored.
 
@@ -68,6 +71,7 @@ def plan(
         members: Files of the sources.
         domains: Domains to prepare.
         options: Value of each option of the recipe.
+        uncompressed: See `Job`.
 
     Raises:
         DataError: No image is there, an image has no label, two files contend for one place, or the
@@ -90,7 +94,8 @@ def plan(
         keys = [key for key in sorted(images) if key[:2] == group]
         encoding = _encoding(recipe, [labels[key] for key in keys], '/'.join(group), options)
         jobs += [Job(*key, images[key], labels[key], encoding, len(recipe.facts.classes),
-                     recipe.img_suffix, recipe.window, options.get('white') == 'ignore')
+                     recipe.img_suffix, recipe.window, options.get('white') == 'ignore',
+                     uncompressed)
                  for key in keys]
     return jobs
 

@@ -56,6 +56,7 @@ def prepare(
     fetch: bool = False,
     workers: int | None = None,
     window: tuple[int, int] | None = None,
+    uncompressed: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Prepare a data set, or what is missing of it.
@@ -70,6 +71,8 @@ def prepare(
         fetch: Download what the recipe has addresses of, into `destination/downloads`.
         workers: Processes; default one for each processor core, 8 at most.
         window: Size and stride of the windows in px, other than those of the benchmark.
+        uncompressed: Write PNG files that are larger and read several times as fast. Images that
+            the download holds in another format are copied as ever.
         progress: Told how far it is.
 
     Returns:
@@ -85,14 +88,14 @@ def prepare(
     chosen, told = _domains(recipe, domains), _options(recipe, options or {})
     _require_sources(recipe, sources, fetch)
     header = {'data set': recipe.name, 'window': list(recipe.window or ()), 'options': told,
-              'version': FORMAT['version']}
+              'version': FORMAT['version'], **({'uncompressed': True} if uncompressed else {})}
     tell = progress or (lambda what, done, total: None)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with locked(root / '.prepare.lock'):
             journal = Journal(root, header)
             fetched = _fetch(recipe, root, tell) if fetch else []
-            jobs = _plan(recipe, [*sources, *fetched], root, chosen, told, journal)
+            jobs = _plan(recipe, [*sources, *fetched], root, chosen, told, journal, uncompressed)
             _work(jobs, root, journal, workers, tell)
             index = _index(recipe, told, journal)
             _write(json.dumps(index, indent=1).encode() + b'\n', root / INDEX, root)
@@ -121,7 +124,8 @@ def cut(job: Job, root: Path) -> Record:
     """
     encoded = job.image.read()
     image = decode_image(encoded, job.image.path)
-    if job.window:
+    copied = job.window is None and not (job.uncompressed and job.img_suffix == '.png')
+    if not copied:
         encoded = b''  # a hundred megabytes for each process
     stored = decode_label(job.label.read(), job.label.path)
     if image.shape[:2] != stored.shape[:2]:
@@ -131,13 +135,14 @@ def cut(job: Job, root: Path) -> Record:
     ids, off_palette = job.encoding.train_ids(stored, job.label.path)
     if job.ignore_white:
         ids[(image == 255).all(axis=2)] = IGNORE_INDEX
+    encode = functools.partial(encode_png, uncompressed=job.uncompressed)
     folder, tiles = root / job.split / job.domain, []
     counts = np.zeros(IGNORE_INDEX + 1, np.int64)
     for stem, (x0, y0, x1, y1) in _tiles(job, ids):
         tile = np.ascontiguousarray(ids[y0:y1, x0:x1])
-        pixels = encode_png(image[y0:y1, x0:x1]) if job.window else encoded
+        pixels = encoded if copied else encode(image[y0:y1, x0:x1])
         _write(pixels, folder / 'images' / (stem + job.img_suffix), root)
-        _write(encode_png(tile), folder / 'labels' / f'{stem}.png', root)
+        _write(encode(tile), folder / 'labels' / f'{stem}.png', root)
         counts += np.bincount(tile.ravel(), minlength=IGNORE_INDEX + 1)
         tiles.append(stem + job.img_suffix)
     of_classes = [int(count) for count in counts[[*range(job.num_classes), IGNORE_INDEX]]]
@@ -206,9 +211,9 @@ def _fetch(recipe: Recipe, root: Path, tell: Progress) -> list[Path]:
 
 
 def _plan(recipe: Recipe, sources: Sequence[str | Path], root: Path, domains: Sequence[str],
-          options: Mapping[str, str], journal: Journal) -> list[Job]:
+          options: Mapping[str, str], journal: Journal, uncompressed: bool) -> list[Job]:
     members = list(find_members(sources, root / SCRATCH, recipe.unneeded, skip=root))
-    jobs = plan(recipe, members, domains, options)
+    jobs = plan(recipe, members, domains, options, uncompressed=uncompressed)
     used = {member.source for job in jobs for member in (job.image, job.label)}
     sizes = dict.fromkeys(sorted(used), 0)
     for member in members:
