@@ -7,7 +7,7 @@
 #   ITERS      iterations of a training (300)
 #   SEEDS      seeds, blanks between them ("0 1 2")
 #   JOBS       trainings at a time, which share the cores (1)
-#   MINUTES    begin no further training after so many minutes (no end)
+#   MINUTES    begin no further training after so many minutes (no end); 0 only writes tables
 # The same command goes on where it was interrupted. Tables: benchmarks/accuracy/study_buildings_ITERS.
 set -euo pipefail
 

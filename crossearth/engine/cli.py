@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 __all__ = ['add_config_options', 'add_experiment_options', 'add_run_options', 'config_parser',
-           'loading_options', 'positive', 'read_config', 'run_tool']
+           'loading_options', 'not_negative', 'positive', 'read_config', 'run_tool']
 
 
 def config_parser(description: str) -> argparse.ArgumentParser:
@@ -69,8 +69,9 @@ def add_experiment_options(parser: argparse.ArgumentParser) -> None:
                              "(default: the config's)")
     parser.add_argument('--jobs', type=positive, default=1, metavar='N',
                         help='trainings at a time, which share the cores (default: 1)')
-    parser.add_argument('--minutes', type=positive, metavar='N',
-                        help='begin no further training after N minutes, and say what is left')
+    parser.add_argument('--minutes', type=not_negative, metavar='N',
+                        help='begin no further training after N minutes, and say what is left; 0 '
+                             'writes the tables of what is finished')
     parser.add_argument('--out', type=Path, metavar='DIR',
                         help='folder of the results (default: named after what is compared, in '
                              'work_dirs)')
@@ -81,6 +82,13 @@ def positive(text: str) -> int:
     """Read a number of things: the `type` of an option."""
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError('must be at least 1')
+    return number
+
+
+def not_negative(text: str) -> int:
+    """Read a number that may be 0: the `type` of an option."""
+    if (number := int(text)) < 0:
+        raise argparse.ArgumentTypeError('must not be negative')
     return number
 
 

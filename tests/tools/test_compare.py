@@ -189,6 +189,20 @@ def test_time_that_is_up_leaves_the_rest_for_the_same_command(compare, capsys, m
     assert [row['runs'] for row in rows('table')] == ['4', '4']
 
 
+def test_no_time_at_all_writes_the_tables_of_what_is_finished(compare, capsys):
+    study = ('--source', 'dry', 'wet', '--baseline', 'one', '--table', 'table')
+    compare(*study)
+    shutil.rmtree('work_dirs')
+    Path('table/summary.csv').unlink()
+    Path('table/reports/wet/one/seed1.json').unlink()
+    assert compare(*study, '--minutes', '0') == []
+    assert '1 of 8 runs are left, next wet, one, seed 1.' in capsys.readouterr().out
+    assert [row['runs'] for row in rows('table')] == ['3', '4']
+    with pytest.raises(SystemExit):
+        compare(*study, '--minutes', '-1')
+    assert 'must not be negative' in capsys.readouterr().err
+
+
 def test_what_is_kept_beside_the_tables_is_not_run_again_in_another_checkout(compare, tmp_path):
     study = ('--source', 'dry', 'wet', '--baseline', 'one', '--table', 'table')
     compare(*study)
