@@ -5,6 +5,7 @@ A run is known by its config. What was interrupted goes on, what is finished wit
 is left alone, and what another config left in the folder is set aside.
 """
 
+import copy
 import itertools
 import json
 import math
@@ -26,6 +27,7 @@ from crossearth.errors import CrossEarthError
 from crossearth.weight_files import write_atomically
 
 from .checkpoint_files import list_checkpoints
+from .complete import complete_config
 from .run_facts import config_facts, machine_facts
 
 __all__ = ['Trial', 'carry_out', 'costs', 'plan_trial', 'run_all', 'stretch_schedule',
@@ -47,7 +49,8 @@ class Trial:
         source: What it is trained on, where the tables are of several sources.
         record: Where its result is kept beside the tables, so that another checkout of the project
             has it too; None for nowhere.
-        sha256: Of all in the config that makes the experiment, but the seed (see `config_facts`).
+        sha256: Of all in the completed config that makes the experiment, but the seed: what the
+            training writes into its checkpoints (see `config_facts`).
     """
 
     cell: str
@@ -141,7 +144,7 @@ def plan_trial(
     place = Path(source, re.sub(r'[^\w.=+-]+', '_', cell), f'seed{seed}')
     return Trial(cell, seed, out / place, config.pretty_text, config.train_cfg.max_iters, source,
                  records and (records / place).with_suffix('.json'),
-                 config_facts(config)['config_sha256'])
+                 config_facts(complete_config(copy.deepcopy(config)))['config_sha256'])
 
 
 def stretch_schedule(config: Config, iters: int) -> None:

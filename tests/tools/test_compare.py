@@ -148,6 +148,18 @@ def test_several_sources_have_tables_of_their_own_and_a_joint_one(compare, capsy
     assert (table / 'differences.png').stat().st_size > 5000
 
 
+def test_the_order_of_the_methods_makes_no_other_experiment(compare):
+    study = ('--source', 'dry', 'wet', '--table', 'table')
+    assert len(compare(*study)) == 8
+    for file in Path('work_dirs').glob('*/*/*/seed0.py'):
+        first, second = (load_config(file.with_name(f'seed{seed}.py')) for seed in (0, 1))
+        assert first.randomness.pop('seed') != second.randomness.pop('seed')
+        assert first.to_dict() == second.to_dict()
+    shutil.rmtree('work_dirs')
+    assert compare(*study, '--methods', 'other', 'one') == []
+    assert compare(*study, '--methods', 'other') == []
+
+
 def test_a_single_source_has_differences_beside_its_table(compare):
     compare('--baseline', 'one', '--table', 'table')
     assert {path.name for path in Path('table').iterdir()} == {
