@@ -115,9 +115,11 @@ def understand(settings, words, own, monkeypatch):
             assert importlib.util.find_spec(module), shown
         case ['python', script, *arguments]:
             check_script(script, arguments, own, monkeypatch)
-        case ['bash', script] if script.startswith('scripts/reproduce_'):
+        case ['bash', script, *arguments] if script.startswith('scripts/reproduce_'):
             text = (ROOT / script).read_text(encoding='utf-8')  # run by tests/scripts
             assert all(f'${{{key}' in text or f'${key}' in text for key in settings), settings
+            if arguments:  # the last ones of those that the script gives
+                check_script('tools/compare.py', arguments, own, monkeypatch)
         case ['bash', script, *arguments]:
             check_launcher(script, arguments, settings, own, monkeypatch)
         case ['jupyter', 'lab', folder]:
