@@ -9,6 +9,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from crossearth.engine.complete import complete_config
+from crossearth.engine.config import load_config
+from crossearth.engine.run_facts import config_facts
 from crossearth.evaluation import DomainReport, DomainResult, write_json
 
 __all__ = ['FakeTools', 'load_tool', 'report']
@@ -60,8 +63,8 @@ class FakeTools:
         else:
             (folder / 'iter_7.pth').touch()
             self.write_log(folder)
-        write_json(report(300), folder / 'report.json', {
-            'run': {'config_sha256': '0' * 64, 'checkpoint_sha256': '1' * 64}})
+        write_json(report(300), folder / 'report.json', {'run': {
+            **config_facts(complete_config(load_config(config))), 'checkpoint_sha256': '1' * 64}})
         return SimpleNamespace(returncode=0)
 
     def write_log(self, folder):

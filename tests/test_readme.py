@@ -32,7 +32,7 @@ def test_domain_gap_of_your_own(tmp_path):
     assert runner.model.test_cfg['stride'] == (341, 341)
     assert runner.model.backbone.grid == (32, 32)
     loader = runner.build_dataloader(
-        {**cfg.train_dataloader, 'num_workers': 0, 'persistent_workers': False})
+        {**runner.cfg.train_dataloader, 'num_workers': 0, 'persistent_workers': False})
     batch = runner.model.data_preprocessor(next(iter(loader)), training=True)
     assert batch['inputs'].shape == (1, 3, 512, 512)
     assert batch['data_samples'][0].domain == 'dry'

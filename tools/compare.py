@@ -13,7 +13,6 @@ Example:
 """
 
 import argparse
-import copy
 import json
 import statistics
 from dataclasses import dataclass, field
@@ -125,7 +124,7 @@ def make_plan(args: argparse.Namespace) -> Plan:
                 config = read_method(method, args, source, seed)
                 name = source if len(sources) > 1 else ''
                 if method not in plan.facts or name not in plan.sources:
-                    completed = complete_config(copy.deepcopy(config))
+                    completed = complete_config(config)
                     batches[method] = config.train_dataloader.batch_size
                     plan.facts[method] = describe(completed)
                     plan.titles[method] = method_name(config.model)

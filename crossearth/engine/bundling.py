@@ -72,7 +72,7 @@ def export_bundle(
     checkpoint = _last_checkpoint(work_dir) if checkpoint is None else Path(checkpoint)
     if not checkpoint.is_file():
         raise CheckpointError(f'there is no checkpoint {checkpoint}. Correct the path.')
-    cfg = load_config(config_path)
+    cfg = complete_config(load_config(config_path))
     model, card = load_trained(cfg, checkpoint, bands=bands)
     normalisation = {'mean': card.mean, 'std': card.std, 'bands': card.bands}
     described_domain: dict[str, Any] = {}
@@ -95,7 +95,7 @@ def load_trained(
     """Build what predicts of a trained model, and describe it.
 
     Args:
-        cfg: The config of the training; gaps that follow from its data are filled in place.
+        cfg: The config of the training; what follows from its data it need not say.
         checkpoint: One of its checkpoints.
         bands: Names of the input bands in order; R, G, B if not given.
 
@@ -105,7 +105,7 @@ def load_trained(
     Raises:
         CrossEarthError: Config, checkpoint or backbone are missing or do not fit together.
     """
-    complete_config(cfg)
+    cfg = complete_config(cfg)
     described = _inference_part(cfg.model.to_dict())
     model = MODELS.build(described)
     if getattr(model.backbone, 'weights', None) == 'random' and model.frozen_names():

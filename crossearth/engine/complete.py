@@ -6,6 +6,7 @@ A config names its data root, classes, source and targets once at its top level,
 and wrongly, in users' reports of the published configs. What a config sets itself stays.
 """
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,16 +24,16 @@ DOMAINS = {'train': 'source', 'val': 'source', 'test': 'targets'}
 
 
 def complete_config(cfg: Config) -> Config:
-    """Fill the gaps of data sets, evaluators and `model` in place.
+    """Fill the gaps of data sets, evaluators and `model`.
 
     Args:
         cfg: A config with `crop_size` (rows, columns) in px and, for training or testing, data
             loaders.
 
     Returns:
-        The same config.
+        A copy without gaps: nothing that is read or changed in `cfg` later sees what was filled.
     """
-    complete_data(cfg)
+    cfg = complete_data(cfg)
     model = cfg.model
     classes = dataset_classes(cfg)
     if classes:
@@ -58,7 +59,7 @@ def _heads(model: Any) -> list[Any]:
 
 
 def complete_data(cfg: Config) -> Config:
-    """Fill the gaps of data sets and evaluators from the top level, in place.
+    """Fill the gaps of data sets and evaluators from the top level.
 
     `data_root`, `classes` and `palette` reach every data set, also wrapped ones; `source` is what
     is trained and validated on, `targets` what is tested.
@@ -67,8 +68,9 @@ def complete_data(cfg: Config) -> Config:
         cfg: A checked config.
 
     Returns:
-        The same config.
+        A copy without gaps.
     """
+    cfg = copy.deepcopy(cfg)
     for split, name in DOMAINS.items():
         if dataset := (cfg.get(f'{split}_dataloader') or {}).get('dataset'):
             _fill_dataset(f'{split}_dataloader.dataset', dataset, cfg, cfg.get(name))

@@ -5,7 +5,6 @@ A run is known by its config. What was interrupted goes on, what is finished wit
 is left alone, and what another config left in the folder is set aside.
 """
 
-import copy
 import itertools
 import json
 import math
@@ -49,8 +48,8 @@ class Trial:
         source: What it is trained on, where the tables are of several sources.
         record: Where its result is kept beside the tables, so that another checkout of the project
             has it too; None for nowhere.
-        sha256: Of all in the completed config that makes the experiment, but the seed: what the
-            training writes into its checkpoints (see `config_facts`).
+        config_sha256: Of all in the completed config that makes the experiment, but the seed: what
+            the training writes into its checkpoints and so into reports (see `config_facts`).
     """
 
     cell: str
@@ -60,7 +59,7 @@ class Trial:
     iters: int
     source: str = ''
     record: Path | None = None
-    sha256: str = ''
+    config_sha256: str = ''
 
     @property
     def title(self) -> str:
@@ -102,8 +101,8 @@ class Trial:
     def recorded(self) -> bool:
         """Whether a result of this very config is kept beside the tables."""
         return (self.record is not None and self.record.is_file()
-                and json.loads(self.record.read_text()).get('trial', {}).get('sha256')
-                == self.sha256)
+                and json.loads(self.record.read_text()).get('run', {}).get('config_sha256')
+                == self.config_sha256)
 
     @property
     def result(self) -> Path:
@@ -118,7 +117,7 @@ class Trial:
     def keep(self) -> None:
         """Write the facts into the report, and keep it beside the tables."""
         report = json.loads(self.report.read_text())
-        report['trial'] = {'sha256': self.sha256, **costs(self.folder), **machine_facts()}
+        report['trial'] = {**costs(self.folder), **machine_facts()}
         for place in filter(None, (self.report, self.record)):
             place.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(place, f'{json.dumps(report)}\n'.encode())
@@ -144,7 +143,7 @@ def plan_trial(
     place = Path(source, re.sub(r'[^\w.=+-]+', '_', cell), f'seed{seed}')
     return Trial(cell, seed, out / place, config.pretty_text, config.train_cfg.max_iters, source,
                  records and (records / place).with_suffix('.json'),
-                 config_facts(complete_config(copy.deepcopy(config)))['config_sha256'])
+                 config_facts(complete_config(config))['config_sha256'])
 
 
 def stretch_schedule(config: Config, iters: int) -> None:

@@ -47,7 +47,7 @@ def build_runner(
     """Build a runner that is ready to train, or to test a checkpoint.
 
     Args:
-        cfg: A config; gaps that follow from its data are filled in place.
+        cfg: A config; what follows from its data it need not say.
         launcher: How processes are started, as mmengine names it.
         checkpoint: The checkpoint to test; None to train.
         test: Whether the trained model will be tested, so that its test data must be there.
@@ -62,7 +62,7 @@ def build_runner(
             missing or do not fit.
     """
     compat.apply()
-    complete_config(cfg)
+    cfg = complete_config(cfg)
     check_classes(cfg)
     preflight(cfg, checkpoint, test=test)
     compat.init_distributed(launcher, cfg)

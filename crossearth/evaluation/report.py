@@ -19,6 +19,7 @@ from crossearth.errors import DataError
 from crossearth.weight_files import write_atomically
 
 from .record import DomainReport, DomainResult, clean
+from .text_table import TextTable
 
 __all__ = [
     'comparison_markdown',
@@ -206,13 +207,11 @@ def comparison_markdown(reports: Mapping[str, DomainReport]) -> str:
     titles += ['mean over unseen'] if first.unseen else []
     rows = [_comparison_row(report, columns) for report in reports.values()]
     best = np.fmax.reduce(rows, axis=0)
-    lines = [f'| {first.primary_name}, % | {" | ".join(titles)} |',
-             '|---|' + '---:|' * len(titles)]
-    for method, row in zip(reports, rows, strict=True):
-        cells = [f'**{_number(v)}**' if v == b else _number(v)
-                 for v, b in zip(row, best, strict=True)]
-        lines.append(f'| {method} | {" | ".join(cells)} |')
-    return '\n'.join(lines) + '\n'
+    cells = [[method, *(f'**{_number(v)}**' if v == b else _number(v)
+                        for v, b in zip(row, best, strict=True))]
+             for method, row in zip(reports, rows, strict=True)]
+    title = f'{first.primary_name}, %'
+    return TextTable(title, [title, *titles], cells).markdown()
 
 
 def _comparison_row(report: DomainReport, columns: Sequence[str]) -> list[float]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .record import DomainReport
 from .report import read_report
+from .text_table import TextTable
 
 if TYPE_CHECKING:
     from crossearth.engine.experiments import Trial
@@ -121,14 +122,13 @@ class SpreadTable:
 
     def markdown(self) -> str:
         """Give the table in Markdown: mean ± standard deviation, in percent."""
-        header = ['seeds', *self.columns, *self._remark_names()]
-        lines = [f'| {self.primary}, % | {" | ".join(header)} |',
-                 '|---|' + '---:|' * len(header)]
-        for cell, row in self.rows.items():
-            cells = [str(row.get(column, Spread(()))) for column in self.columns]
-            cells += [remark_text(value) for value in self.remarks[cell].values()]
-            lines.append(f'| {cell} | {" | ".join([str(len(self.seeds[cell])), *cells])} |')
-        return '\n'.join(lines) + '\n'
+        title = f'{self.primary}, %'
+        header = [title, 'seeds', *self.columns, *self._remark_names()]
+        rows = [[cell, str(len(self.seeds[cell])),
+                 *(str(row.get(column, Spread(()))) for column in self.columns),
+                 *map(remark_text, self.remarks[cell].values())]
+                for cell, row in self.rows.items()]
+        return TextTable(title, header, rows).markdown()
 
     def csv(self) -> str:
         """Give the table as CSV: two columns, mean and deviation, per domain."""

@@ -42,7 +42,7 @@ def test_both_pipelines(make_pairs, name, img, ann, suffix, domain, size) -> Non
 def test_all_domains_are_tested_in_one_pass(name: str, targets: list[str] | None) -> None:
     config = Config.fromfile(FOLDER / f'{name}.py')
     config.merge_from_dict({'targets': targets} if targets else {})
-    complete_data(config)
+    config = complete_data(config)
     tested = DATASETS.build({**config.test_dataloader.dataset, 'lazy_init': True})
     assert tested.metainfo['domains'] == tuple(config.test_evaluator.domains)
     assert len(tested.domains) == len(config.targets)

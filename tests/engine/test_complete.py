@@ -78,7 +78,7 @@ def test_top_level_names_reach_data_sets_and_evaluator():
     assert cfg.test_dataloader.dataset == {**data, 'domains': ['wet', 'high']}
     assert cfg.test_evaluator == {
         'type': 'DomainIoUMetric', 'source': ['dry'], 'domains': ['wet', 'high']}
-    assert complete_data(cfg.copy()).to_dict() == cfg.to_dict()  # nothing is left to fill
+    assert complete_data(cfg).to_dict() == cfg.to_dict()  # nothing is left to fill
 
 
 def test_explicit_entries_win():
