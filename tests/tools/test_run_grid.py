@@ -111,22 +111,31 @@ def test_bad_grids(grid, tmp_path, text, match):
         grid()
 
 
-@pytest.mark.parametrize(('table', 'cells'), [(8, 4), (9, 3), (11, 12), (12, 12), (13, 2)])
+GRIDS = {'table8': 4, 'table9': 3, 'table11': 12, 'table12': 12, 'table13': 2,
+         'demo_learning_rate': 3, 'demo_whole': 3}
+
+
+def test_every_shipped_grid_is_tested():
+    assert {path.stem for path in (ROOT / 'configs/ablation').glob('*.py')} == GRIDS.keys()
+
+
+@pytest.mark.parametrize(('name', 'cells'), GRIDS.items())
 @pytest.mark.parametrize('data', ['bluemarble', 'casid'])
-def test_shipped_grids(grid, table, cells, data):
-    path = ROOT / f'configs/ablation/table{table}.py'
+def test_shipped_grids(grid, name, cells, data):
+    path = ROOT / f'configs/ablation/{name}.py'
     content = dict(grid.module.cells(path))
     assert len(content) == cells
     base = complete_data(load_config(path.parent / 'data' / f'{data}.py'))
     assert len(base.test_evaluator.domains) == 4
-    name, options = next(iter(content.items()))
-    config = load_config(path.parent / 'data' / f'{data}.py', options)
-    assert config.model.type == 'CrossEarthSegmentor', name
-    for key, value in options.items():
-        node = config
-        for part in key.split('.'):
-            node = node[part]
-        assert node == value
+    for cell in (min(content), max(content)):
+        options = content[cell]
+        config = load_config(path.parent / 'data' / f'{data}.py', options)
+        assert config.model.type == 'CrossEarthSegmentor', cell
+        for key, value in options.items():
+            node = config
+            for part in key.split('.'):
+                node = node[part]
+            assert node == value
 
 
 # ------------------------------------------------------------------------------------- the table
