@@ -162,19 +162,34 @@ class AdaptedViT(PretrainedBackbone, ABC):
         x, context = self.tokenize(image)
         outputs = []
         for index in range(self.depth):
-            x = self._run_block(index, x, context)
-            prefix, patches = x[:, : self.num_prefix_tokens], x[:, self.num_prefix_tokens :]
-            if rein_tokens is not None:
-                patches = self.reins(patches, rein_tokens[index])
-            refined = patches
-            if geo is not None and index in self.injection_sites:
-                refined = self._inject(patches, geo, self.injection_sites.index(index))
+            tokens = None if rein_tokens is None else rein_tokens[index]
+            x, refined = self._run_layer(index, x, context, tokens, geo)
             if index in self.out_indices:
                 outputs.append(refined)
-            if not self.injects_outputs:
-                patches = refined
-            x = torch.cat([prefix, patches], dim=1)
         return outputs
+
+    def _run_layer(self, index: int, *inputs: Any) -> tuple[Tensor, Tensor]:
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            out: tuple[Tensor, Tensor] = checkpoint(
+                self._run_adapted, index, *inputs, use_reentrant=False)
+            return out
+        return self._run_adapted(index, *inputs)
+
+    def _run_adapted(
+        self, index: int, x: Tensor, context: Any, rein_tokens: LayerTokens | None,
+        geo: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Give all tokens (B, P + N, C) for the next block, and the refined patch tokens."""
+        x = self.run_block(index, x, context)
+        prefix, patches = x[:, : self.num_prefix_tokens], x[:, self.num_prefix_tokens :]
+        if rein_tokens is not None:
+            patches = self.reins(patches, rein_tokens)
+        refined = patches
+        if geo is not None and index in self.injection_sites:
+            refined = self._inject(patches, geo, self.injection_sites.index(index))
+        if not self.injects_outputs:
+            patches = refined
+        return torch.cat([prefix, patches], dim=1), refined
 
     def _inject(self, patches: Tensor, geo: Tensor, site: int) -> Tensor:
         """Refine the first images' patch tokens, as many as there are geospatial tokens of."""
@@ -182,12 +197,6 @@ class AdaptedViT(PretrainedBackbone, ABC):
         if geo.shape[0] == patches.shape[0]:
             return refined
         return torch.cat([refined, patches[geo.shape[0] :]])
-
-    def _run_block(self, index: int, x: Tensor, context: Any) -> Tensor:
-        if self.checkpointing and self.training and torch.is_grad_enabled():
-            out: Tensor = checkpoint(self.run_block, index, x, context, use_reentrant=False)
-            return out
-        return self.run_block(index, x, context)
 
 
 def sizes_of(

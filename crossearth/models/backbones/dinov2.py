@@ -54,7 +54,7 @@ class DINOv2(AdaptedViT):
         frozen: Whether the pre-trained part is frozen.
         drop_path: Stochastic depth of the last block, growing linearly from 0; acts only when not
             frozen.
-        checkpointing: Recompute the blocks in the backward pass: less memory, more time.
+        checkpointing: Recompute blocks and adapters in the backward pass: less memory, more time.
         pos_interp: At a grid other than the stored one, resize to the `size` itself, or as
             DINOv2's own code does with its offset of 0.1 (`dinov2_offset`; not used with
             registers).

@@ -47,7 +47,7 @@ class DINOv3(AdaptedViT):
         frozen: Whether the pre-trained part is frozen.
         drop_path: Stochastic depth of the last block, growing linearly from 0; acts only when not
             frozen.
-        checkpointing: Recompute the blocks in the backward pass: less memory, more time.
+        checkpointing: Recompute blocks and adapters in the backward pass: less memory, more time.
 
     Raises:
         ConfigError: An argument is unknown or contradicts another.

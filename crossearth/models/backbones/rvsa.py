@@ -60,7 +60,7 @@ class RVSA(AdaptedViT):
         frozen: Whether the pre-trained part is frozen; the pyramid is trained all the same.
         drop_path: Stochastic depth of the last block, growing linearly from 0; acts only when not
             frozen.
-        checkpointing: Recompute the blocks in the backward pass: less memory, more time.
+        checkpointing: Recompute blocks and adapters in the backward pass: less memory, more time.
     """
 
     patch_size = 16

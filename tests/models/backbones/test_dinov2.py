@@ -191,6 +191,30 @@ def test_checkpointing_changes_no_gradient():
         torch.testing.assert_close(grad, grads[1][name])
 
 
+def test_checkpointing_keeps_of_a_layer_little_but_its_input():
+    def kept(depth, checkpointing):
+        """Bytes that the backward pass waits for, parameters left out."""
+        model = full(arch={**TINY, 'depth': depth}, checkpointing=checkpointing).train()
+        known = {p.data_ptr() for p in model.parameters()}
+        sizes = {}
+
+        def pack(tensor):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in known:
+                sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            features, _ = model(torch.randn(1, 3, 64, 64))
+        del features
+        return sum(sizes.values())
+
+    tokens = (1 + 16) * 32 * 4  # bytes of all tokens of one layer
+    plain, checkpointed = ((kept(8, choice) - kept(4, choice)) / 4 for choice in (False, True))
+    assert tokens <= checkpointed <= 1.5 * tokens
+    assert plain > 10 * tokens
+
+
 def test_random_weights_are_never_silent():
     model = build(weights=None)
     with pytest.raises(ConfigError, match=r"no pre-trained weights were loaded.*weights='random'"):
