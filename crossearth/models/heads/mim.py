@@ -118,7 +118,7 @@ class MIMHead(nn.Module):
         mixed = _resize(finest, mixed_size)
         for part in parts:
             mixed += _resize(part, mixed_size)
-        image: Tensor = self.restore(mixed.relu_())
+        image = _pointwise(self.restore, mixed.relu_())
         return _resize(image, size) if self.size == 'stride4' else image
 
     def loss(
@@ -168,8 +168,8 @@ class _ASPP(nn.Module):
 
     def forward(self, reduced: Tensor) -> Tensor:
         """Mix what `reduce` made of a map."""
-        mixed: Tensor = self.mix(torch.cat([branch(reduced) for branch in self.branches], dim=1))
-        return mixed.relu()
+        return _pointwise(
+            self.mix, torch.cat([branch(reduced) for branch in self.branches], dim=1)).relu()
 
 
 def _read(stage: nn.Module, features: Sequence[Tensor], index: int) -> Tensor:
@@ -177,6 +177,11 @@ def _read(stage: nn.Module, features: Sequence[Tensor], index: int) -> Tensor:
     first = project(features, index, stage.reduce) if isinstance(stage, _ASPP) else features[index]
     out: Tensor = stage(first)
     return out
+
+
+def _pointwise(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 1x1 convolution whose weights get contiguous gradients, which DDP warns without."""
+    return F.conv2d(x, convolution.weight.flatten(1)[..., None, None], convolution.bias)
 
 
 def _dilated(in_channels: int, channels: int, dilation: int) -> nn.Conv2d:

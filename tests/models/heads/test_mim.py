@@ -119,6 +119,19 @@ def test_every_parameter_learns_and_the_target_does_not(decoder):
         assert parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.parametrize('decoder', DECODERS)
+def test_gradients_lie_like_their_parameters(decoder):
+    """DDP warns of others, and copies them more slowly."""
+    model = head(decoder=decoder, size=128, channels=256)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)  # one takes another kernel
+    try:
+        model(maps(1, size=(128, 128)), (128, 128)).square().mean().backward()
+    finally:
+        torch.set_num_threads(threads)
+    assert [name for name, p in model.named_parameters() if p.grad.stride() != p.stride()] == []
+
+
 def test_mixed_precision():
     model, image = head(), torch.randn(2, 3, 64, 64)
     with torch.autocast('cpu', torch.bfloat16):
