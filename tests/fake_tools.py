@@ -4,6 +4,7 @@
 import importlib.util
 import json
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -41,12 +42,18 @@ class FakeTools:
 
     def __init__(self):
         self.calls, self.broken = [], 0  # the iteration whose checkpoint is the last
+        self.lock = threading.Lock()  # processes do not share what mmengine keeps for all threads
 
     def install(self, monkeypatch):
         monkeypatch.setattr('crossearth.engine.experiments.subprocess',
                             SimpleNamespace(run=self.run, STDOUT=None))
 
     def run(self, command, stdout, **_):
+        with self.lock:
+            return self.pretend(command, stdout)
+
+    def pretend(self, command, stdout):
+        """Leave what the command would leave."""
         python, tool, config, *options, flag, folder = command
         assert (python, flag) == (sys.executable, '--work-dir')
         folder, tool = Path(folder), Path(tool)

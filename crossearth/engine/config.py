@@ -6,6 +6,7 @@ A config is a program: mmengine executes it. Nothing here executes more than `Co
 
 import ast
 import logging
+import threading
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,9 @@ from .data_root import set_data_root
 
 __all__ = ['check_classes', 'check_config', 'load_config']
 
+# Not for threads: Python 3.11 counts the depth of a syntax tree for all of them at once, and parsing
+# ends in a SystemError where the garbage collector lets another one in; mmengine's scope is one, too
+READING = threading.RLock()
 FREE_KEYS = ('optim_wrapper.paramwise_cfg.custom_keys',)  # names of parameters, in any spelling
 
 
@@ -33,7 +37,7 @@ def load_config(
     overlay: str | Path | Config | None = None,
     data_root: str | Path | None = None,
 ) -> Config:
-    """Read, override and check a config.
+    """Read, override and check a config; threads wait for each other.
 
     Args:
         path: A `.py` config (`.json` and `.yaml` work too).
@@ -47,25 +51,26 @@ def load_config(
         ConfigError: A file is missing or broken, an option has no place in it, or a type, keyword
             or number of classes in it is wrong.
     """
-    compat.apply()
-    cfg = _read(Path(path))
-    if overlay is not None:
-        other = overlay if isinstance(overlay, Config) else _read(Path(overlay))
-        cfg.merge_from_dict(other.to_dict())
-    if data_root is not None:
-        set_data_root(cfg, data_root)
-    cfg.setdefault('default_scope', SCOPE)
-    for key in cfg_options or {}:
-        _check_option(cfg, key)
-    try:
-        cfg.merge_from_dict(dict(cfg_options or {}))
-    except (KeyError, TypeError) as error:
-        raise ConfigError(f'--cfg-options do not fit {path}: {error}') from error
-    try:
-        check_config(cfg)
-    except ConfigError as error:
-        raise ConfigError(f'{path}: {error}') from None
-    return cfg
+    with READING:
+        compat.apply()
+        cfg = _read(Path(path))
+        if overlay is not None:
+            other = overlay if isinstance(overlay, Config) else _read(Path(overlay))
+            cfg.merge_from_dict(other.to_dict())
+        if data_root is not None:
+            set_data_root(cfg, data_root)
+        cfg.setdefault('default_scope', SCOPE)
+        for key in cfg_options or {}:
+            _check_option(cfg, key)
+        try:
+            cfg.merge_from_dict(dict(cfg_options or {}))
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f'--cfg-options do not fit {path}: {error}') from error
+        try:
+            check_config(cfg)
+        except ConfigError as error:
+            raise ConfigError(f'{path}: {error}') from None
+        return cfg
 
 
 def _read(path: Path) -> Config:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import copy
+import gc
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from mmengine.config import Config
@@ -49,6 +52,30 @@ def child(folder, text):
 def test_sound_config_loads_as_mmengine_reads_it(folder):
     path = folder / 'base.py'
     assert load_config(path).to_dict() == Config.fromfile(path).to_dict()
+
+
+@pytest.fixture
+def eager_threads():
+    """Threads take turns wherever Python lets them, also in the midst of building a syntax tree."""
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+
+    def linger(phase, info):
+        sum(range(100))
+
+    gc.callbacks.append(linger)
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(50)
+    yield
+    sys.setswitchinterval(interval)
+    gc.set_threshold(*thresholds)
+    gc.callbacks.remove(linger)
+
+
+def test_threads_can_read_configs_at_once(folder, eager_threads):
+    path = folder / 'base.py'
+    with ThreadPoolExecutor(4) as pool:
+        read = list(pool.map(load_config, [path] * 12))
+    assert all(config.to_dict() == read[0].to_dict() for config in read)
 
 
 def test_own_keys_and_classes_are_free(folder):
