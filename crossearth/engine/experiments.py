@@ -29,10 +29,9 @@ from .checkpoint_files import list_checkpoints
 from .complete import complete_config
 from .run_facts import config_facts, machine_facts
 
-__all__ = ['Trial', 'carry_out', 'costs', 'plan_trial', 'run_all', 'stretch_schedule',
-           'what_is_left']
+__all__ = ['Trial', 'costs', 'plan_trial', 'run_all', 'stretch_schedule', 'what_is_left']
 
-LEFT = 'left'
+DONE, FAILED, LEFT = 'done', 'failed', 'left'
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ def run_all(
     Args:
         runs: The runs.
         tools: Folder of `train.py` and `test.py`.
-        after_each: Called after each run with a line that says how it went.
+        after_each: Called after each run with a line that says how it went; not for finished ones.
         jobs: Processes at a time; they share the cores.
         minutes: After these no further run begins; None for no end.
 
@@ -176,16 +175,17 @@ def run_all(
         CrossEarthError: Some runs failed; the others are done.
     """
     end = math.inf if minutes is None else time.monotonic() + 60 * minutes
-    failed, left, number = [], [], 0
+    missing = [run for run in runs if not run.finished()]
+    failed, left, number = [], [], len(runs) - len(missing)
     with ThreadPoolExecutor(jobs) as pool:
-        started = {pool.submit(_timed, run, tools, jobs, end): run for run in runs}
+        started = {pool.submit(_timed, run, tools, jobs, end): run for run in missing}
         for future in as_completed(started):
             run, (outcome, seconds) = started[future], future.result()
             if outcome == LEFT:
                 left.append(run)
                 continue
             number += 1
-            if outcome == 'failed':
+            if outcome == FAILED:
                 failed.append(run)
             after_each(f'[{number}/{len(runs)}] {run.title}: {outcome} ({seconds:.0f} s)')
     if failed:
@@ -209,24 +209,13 @@ def what_is_left(left: Sequence[Trial], runs: Sequence[Trial]) -> str:
 
 def _timed(run: Trial, tools: Path, jobs: int, end: float) -> tuple[str, float]:
     started = time.monotonic()
-    if started >= end and not run.finished():
+    if started >= end:
         return LEFT, 0
-    return carry_out(run, tools, jobs), time.monotonic() - started
+    return _carry_out(run, tools, jobs), time.monotonic() - started
 
 
-def carry_out(run: Trial, tools: Path, jobs: int = 1) -> str:
-    """Train and test, as far as it has not been done with this very config.
-
-    Args:
-        run: The run.
-        tools: Folder of `train.py` and `test.py`.
-        jobs: Processes that share the cores.
-
-    Returns:
-        `done`, `done before` or `failed`.
-    """
-    if run.finished():
-        return 'done before'
+def _carry_out(run: Trial, tools: Path, jobs: int) -> str:
+    """Train and test, as far as it has not been done with this very config."""
     if not run.begun():
         if run.folder.exists():
             run.folder.rename(_unused(run.folder))
@@ -244,9 +233,9 @@ def carry_out(run: Trial, tools: Path, jobs: int = 1) -> str:
              '--work-dir', str(run.folder)],
             stdout=log, stderr=subprocess.STDOUT, check=False, env={**os.environ, **threads})
     if done.returncode:
-        return 'failed'
+        return FAILED
     run.keep()
-    return 'done'
+    return DONE
 
 
 def _unused(folder: Path) -> Path:

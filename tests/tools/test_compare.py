@@ -54,8 +54,13 @@ def test_each_method_and_seed_once_and_its_costs(compare, capsys):
     out = 'work_dirs/compare_bluemarble_7'
     assert calls == [('train', f'{out}/{method}/seed{seed}')
                      for seed in (0, 1) for method in ('one', 'other')]  # whole seeds first
-    assert '| one | 2 | ' in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert '| one | 2 | ' in printed
+    assert '[4/4] other, seed 1: done' in printed
     assert compare() == []
+    printed = capsys.readouterr().out  # what is finished is not told again, run by run
+    assert '/4]' not in printed
+    assert '| one | 2 | ' in printed
     one, other = rows('tables/compare_bluemarble_7')
     assert (one['s/iteration'], one['peak memory, MB']) == ('2.0', '70.0')
     assert float(one['trained, M']) > float(other['trained, M']) > 0
