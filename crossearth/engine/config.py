@@ -24,8 +24,8 @@ from .data_root import set_data_root
 
 __all__ = ['check_classes', 'check_config', 'load_config']
 
-# Not for threads: Python 3.11 counts the depth of a syntax tree for all of them at once, and parsing
-# ends in a SystemError where the garbage collector lets another one in; mmengine's scope is one, too
+# Python 3.11 counts the depth of a syntax tree for all threads at once: parsing ends in a
+# SystemError where the garbage collector lets another thread in. mmengine's scope is shared, too.
 READING = threading.RLock()
 FREE_KEYS = ('optim_wrapper.paramwise_cfg.custom_keys',)  # names of parameters, in any spelling
 
