@@ -112,7 +112,7 @@ def test_bad_grids(grid, tmp_path, text, match):
 
 
 GRIDS = {'table8': 4, 'table9': 3, 'table11': 12, 'table12': 12, 'table13': 2,
-         'demo_learning_rate': 3, 'demo_whole': 6}
+         'demo_learning_rate': 3, 'demo_whole': 9}
 
 
 def test_every_shipped_grid_is_tested():

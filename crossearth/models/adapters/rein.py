@@ -45,6 +45,8 @@ class Rein(nn.Module):
         query_dim: Channels D of a query.
         patch_size: Side of a patch in px; only the range of the first values depends on it.
         scale_init: First value of the scale that all layers share.
+        link_token_to_query: Whether the tokens make the head's queries too. Without it the head is
+            one with queries of its own, `Mask2FormerHead` or any other.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Rein(nn.Module):
         query_dim: int = 256,
         patch_size: int = 16,
         scale_init: float = 1e-3,
+        link_token_to_query: bool = True,
     ) -> None:
         super().__init__()
         self.embed_dim, self.depth, self.num_tokens = embed_dim, depth, num_tokens
@@ -62,8 +65,10 @@ class Rein(nn.Module):
         # torch's own initialisation of Linear is the published one (kaiming uniform, a = sqrt 5)
         self.mlp_token2feat = nn.Linear(embed_dim, embed_dim)
         self.mlp_delta_f = nn.Linear(embed_dim, embed_dim)
-        self.transform = nn.Linear(embed_dim, query_dim)
-        self.merge = nn.Linear(3 * query_dim, query_dim)
+        self.link_token_to_query = link_token_to_query
+        if link_token_to_query:
+            self.transform = nn.Linear(embed_dim, query_dim)
+            self.merge = nn.Linear(3 * query_dim, query_dim)
         self._build_tokens(patch_size)
 
     def _build_tokens(self, patch_size: int) -> None:
@@ -90,13 +95,19 @@ class Rein(nn.Module):
         given = reduce(matmul, tokens.values, attention)
         return feats + self.scale * self.mlp_delta_f(given + feats)
 
-    def queries(self) -> Tensor:
-        """Make the head's queries (m, D), the same for every image, from all layers' tokens."""
+    def queries(self) -> Tensor | None:
+        """Make the head's queries (m, D), the same for every image, from all layers' tokens.
+
+        None if the tokens are not linked to the queries.
+        """
+        if not self.link_token_to_query:
+            return None
         projected = self._project_tokens()
         reductions = [projected.amax(0), projected.mean(0), projected[-1]]
         # interleaved: input 3c + k of `merge` is reduction k of channel c, as published weights
         # expect
-        return self.merge(torch.stack(reductions, dim=-1).flatten(1))
+        queries: Tensor = self.merge(torch.stack(reductions, dim=-1).flatten(1))
+        return queries
 
     def _project_tokens(self) -> Tensor:
         """Tokens of all layers as parts (depth, m, D) of queries."""
@@ -118,6 +129,7 @@ class LoRARein(Rein):
         query_dim: Channels D of a query.
         patch_size: Side of a patch in px.
         scale_init: First value of the shared scale.
+        link_token_to_query: Whether the tokens make the head's queries too.
     """
 
     def __init__(
@@ -129,9 +141,11 @@ class LoRARein(Rein):
         query_dim: int = 256,
         patch_size: int = 16,
         scale_init: float = 1e-3,
+        link_token_to_query: bool = True,
     ) -> None:
         self.rank = rank
-        super().__init__(embed_dim, depth, num_tokens, query_dim, patch_size, scale_init)
+        super().__init__(
+            embed_dim, depth, num_tokens, query_dim, patch_size, scale_init, link_token_to_query)
 
     def _build_tokens(self, patch_size: int) -> None:
         bound = math.sqrt(6 / (3 * patch_size**2 + math.sqrt(self.embed_dim * self.rank)))

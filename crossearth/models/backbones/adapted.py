@@ -146,7 +146,8 @@ class AdaptedViT(PretrainedBackbone, ABC):
         pyramid = self.pyramid(maps)
         if any(pad):
             pyramid = cropped(pyramid, (H, W))
-        return pyramid if tokens is None else (pyramid, self.reins.queries())
+        queries = None if self.reins is None else self.reins.queries()
+        return pyramid if queries is None else (pyramid, queries)
 
     def pyramid(self, maps: Sequence[Tensor]) -> Sequence[Tensor]:
         """Bring four maps (B, C, h, w) of the patch grid to the strides 4, 8, 16 and 32 px."""

@@ -108,3 +108,17 @@ def test_published_size_and_range():
         assert 0.99 * bound < tokens.abs().max() <= bound
     full = Rein(embed_dim=1024, depth=2).learnable_tokens
     assert 0.99 * math.sqrt(6 / 1792) < full.abs().max() <= math.sqrt(6 / 1792)
+
+
+@pytest.mark.parametrize('cls', [Rein, LoRARein])
+def test_tokens_that_are_not_linked_make_no_queries(cls):
+    sizes = {'embed_dim': 16, 'depth': 2, 'num_tokens': 4, 'query_dim': 8}
+    linked, alone = cls(**sizes), cls(**sizes, link_token_to_query=False)
+    assert alone.queries() is None
+    assert linked.queries().shape == (4, 8)
+    missing = linked.state_dict().keys() - alone.state_dict().keys()
+    assert missing == {f'{part}.{kind}' for part in ('transform', 'merge')
+                       for kind in ('weight', 'bias')}
+    alone.load_state_dict(linked.state_dict(), strict=False)
+    feats = torch.randn(1, 3, 16)
+    torch.testing.assert_close(alone(feats, alone.tokens()[1]), linked(feats, linked.tokens()[1]))

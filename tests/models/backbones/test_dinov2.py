@@ -142,6 +142,18 @@ def test_injector_at_zero_and_switched_off_equal_rein_bit_for_bit():
         assert not torch.allclose(a, d)
 
 
+def test_tokens_that_are_not_linked_leave_the_maps_and_give_no_queries():
+    adapter = {'type': 'LoRARein', 'num_tokens': 6, 'rank': 2, 'query_dim': 8}
+    linked, alone = build(), build(adapter={**adapter, 'link_token_to_query': False})
+    alone.load_state_dict(linked.state_dict(), strict=False)
+    x = torch.randn(1, 3, 48, 64)
+    with torch.no_grad():
+        maps, queries = linked.eval()(x)
+        for a, b in zip(maps, alone.eval()(x), strict=True):
+            assert torch.equal(a, b)
+    assert queries.shape == (6, 8)
+
+
 def test_rein_at_scale_zero_equals_plain_dinov2():
     rein = build(adapter={'type': 'Rein', 'num_tokens': 6, 'query_dim': 8, 'scale_init': 0.0})
     plain = build(adapter=None)
