@@ -72,7 +72,8 @@ def method_name(model: Mapping[str, Any]) -> str:
     """Name the method that the config of a model describes.
 
     `Rein` and `CrossEarth` as in the paper; what lies between as the sum of its parts, such as
-    `Rein + GSE`; what has a decode head of its own by that, such as `DAFormer`.
+    `Rein + GSE`; what has a decode head of its own by that, such as `DAFormer`. Where Rein's tokens
+    do not make the head's queries, the name says so.
     """
     backbone, head = model.get('backbone') or {}, str((model.get('decode_head') or {}).get('type'))
     parts = [name for name, part in (
@@ -80,15 +81,15 @@ def method_name(model: Mapping[str, Any]) -> str:
         ('style', (model.get('style') or {}).get('kind', True) != 'none' and model.get('style'))
     ) if part]
     adapter = str((backbone.get('adapter') or {}).get('type', ''))
+    linked = (backbone.get('adapter') or {}).get('link_token_to_query', True)
     method = SEGMENTORS.get(str(model.get('type'))) or BACKBONES.get(str(backbone.get('type')))
     if method is None and not head.endswith('Mask2FormerHead'):
         method = HEADS.get(head, head.removesuffix('Head'))
     if method == 'MTP' and {'MIM', 'style'} <= {*parts}:
         return 'CrossEarth on MTP'
     if method is None and adapter.endswith('Rein'):
-        if len(parts) == 3:
-            return 'CrossEarth'
-        method = 'Rein'
+        name = 'CrossEarth' if len(parts) == 3 else ' + '.join(['Rein', *parts])
+        return name if linked else f'{name}, own queries'
     if method is None:
         method = adapter or ('' if parts else (
             'frozen backbone' if backbone.get('frozen') else 'full fine-tuning'))

@@ -16,7 +16,8 @@ METHODS = {
     'adapter': 'BottleneckAdapter', 'crossearth': 'CrossEarth', 'full': 'full fine-tuning',
     'crossearth_mtp': 'CrossEarth on MTP', 'frozen': 'frozen backbone', 'gse': 'Rein + GSE',
     'gse_mim': 'Rein + GSE + MIM', 'linear': 'linear head',
-    'lora': 'LoRA', 'mtp': 'MTP', 'rein': 'Rein'}
+    'lora': 'LoRA', 'mtp': 'MTP', 'rein': 'Rein', 'rein_own_queries': 'Rein, own queries',
+    'crossearth_own_queries': 'CrossEarth, own queries'}
 
 
 @pytest.fixture(scope='module')
