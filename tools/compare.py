@@ -75,6 +75,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--table', type=Path, metavar='DIR',
                         help='folder of the table (default: named like --out, in '
                              'benchmarks/accuracy)')
+    parser.add_argument('--records', type=Path, metavar='DIR',
+                        help='folder of the reports that are kept, so that several tables share '
+                             'their runs (default: reports in --table)')
     add_experiment_options(parser)
     args = parser.parse_args()
     if args.baseline and args.baseline not in args.methods:
@@ -96,6 +99,7 @@ def main() -> None:
     name = '_'.join(['compare', Path(args.data).stem, *several, str(args.iters)])
     args.out = args.out or Path('work_dirs', name)
     args.table = args.table or TABLES / name
+    args.records = args.records or args.table / RECORDS
     plan = make_plan(args)
 
     def after_each(line: str) -> None:
@@ -130,7 +134,7 @@ def make_plan(args: argparse.Namespace) -> Plan:
                     plan.titles[method] = method_name(config.model)
                     plan.sources[name] = source or ', '.join(completed.test_evaluator.source)
                 plan.runs.append(plan_trial(
-                    method, seed, config, args.out, args.iters, name, args.table / RECORDS))
+                    method, seed, config, args.out, args.iters, name, args.records))
     if len(set(batches.values())) > 1:
         raise ConfigError(f'the methods do not see the same number of images: batch sizes are '
                           f'{batches}. Set --cfg-options train_dataloader.batch_size=N.')

@@ -175,6 +175,18 @@ def test_a_single_source_has_differences_beside_its_table(compare):
     assert facts['cells']['other']['seeds'] == [0, 1]
 
 
+def test_several_tables_share_their_runs(compare):
+    study = ('--source', 'dry', 'wet', '--baseline', 'one', '--table', 'table')
+    assert len(compare(*study)) == 8
+    shutil.rmtree('work_dirs')
+    assert compare(*study, '--baseline', 'other', '--table', 'turned',
+                   '--records', 'table/reports') == []
+    assert rows('turned') == rows('table')
+    assert not Path('turned/reports').exists()
+    facts = json.loads(Path('turned/summary.json').read_text())
+    assert facts['differences']['baseline'] == 'other'
+
+
 def test_every_run_can_be_traced(compare):
     compare('--source', 'dry', 'wet', '--table', 'table')
     found = rows('table', 'runs.csv')
