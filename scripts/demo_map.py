@@ -25,7 +25,8 @@ GSD = '5566'  # the same in metres, along a meridian
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo/crossearth'),
+    parser.add_argument('--work-dir', type=Path,
+                        default=Path('work_dirs/demo/crossearth_own_queries'),
                         help='folder of the training (default: %(default)s)')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/demo/map'),
                         help='folder of the results (default: %(default)s)')

@@ -57,8 +57,8 @@ def test_the_picture_shows_predictions_and_tasks(demo, tmp_path):
         write(run.folder / 'examples' / 'far.png', 1)
         (run.folder / 'examples' / 'far.json').write_text(json.dumps(files))
     for name, colour in pictures.items():
-        write(tmp_path / 'crossearth' / 'tasks' / f'{name}.png', colour)
-    (tmp_path / 'crossearth' / 'tasks' / 'tile.json').write_text(json.dumps(files))
+        write(tmp_path / 'crossearth_own_queries' / 'tasks' / f'{name}.png', colour)
+    (tmp_path / 'crossearth_own_queries' / 'tasks' / 'tile.json').write_text(json.dumps(files))
     args = argparse.Namespace(source='dry_land', iters=3, out=tmp_path)
     drawn = np.array(Image.open(demo['draw'](runs, tmp_path / 'demo.png', args)))
 
@@ -87,12 +87,12 @@ def test_the_whole_demo_and_its_reuse(tmp_path):
     picture = tmp_path / 'demo' / 'demo.png'
     assert str(picture) in first.stdout.replace('\n', '')
     assert picture.stat().st_size > 20_000
-    tasks = tmp_path / 'demo' / 'crossearth' / 'tasks'
+    tasks = tmp_path / 'demo' / 'crossearth_own_queries' / 'tasks'
     tile, restyled, masked = (
         np.array(Image.open(tasks / f'{name}.png')) for name in ('X', 'X_S', 'X_M'))
     assert 0 < (tile != restyled).any(-1).mean() < (tile != masked).any(-1).mean()
-    assert not (tmp_path / 'demo' / 'rein' / 'tasks').exists()
-    for name in ('crossearth', 'rein', 'frozen'):
+    assert not (tmp_path / 'demo' / 'rein_own_queries' / 'tasks').exists()
+    for name in ('crossearth_own_queries', 'rein_own_queries', 'frozen'):
         checkpoint = next((tmp_path / 'demo' / name).glob('iter_*.pth'))
         assert checkpoint.stat().st_size < 120e6
     started = time.time()

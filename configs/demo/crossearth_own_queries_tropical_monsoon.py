@@ -1,0 +1,2 @@
+_base_ = './crossearth_own_queries_subtropical_monsoon.py'
+source = ['tropical_monsoon']
