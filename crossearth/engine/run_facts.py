@@ -80,18 +80,18 @@ def method_name(model: Mapping[str, Any]) -> str:
         ('GSE', backbone.get('injector')), ('MIM', model.get('mim_head')),
         ('style', (model.get('style') or {}).get('kind', True) != 'none' and model.get('style'))
     ) if part]
-    adapter = str((backbone.get('adapter') or {}).get('type', ''))
-    linked = (backbone.get('adapter') or {}).get('link_token_to_query', True)
+    adapter = backbone.get('adapter') or {}
+    kind = str(adapter.get('type', ''))
     method = SEGMENTORS.get(str(model.get('type'))) or BACKBONES.get(str(backbone.get('type')))
     if method is None and not head.endswith('Mask2FormerHead'):
         method = HEADS.get(head, head.removesuffix('Head'))
     if method == 'MTP' and {'MIM', 'style'} <= {*parts}:
         return 'CrossEarth on MTP'
-    if method is None and adapter.endswith('Rein'):
+    if method is None and kind.endswith('Rein'):
         name = 'CrossEarth' if len(parts) == 3 else ' + '.join(['Rein', *parts])
-        return name if linked else f'{name}, own queries'
+        return name if adapter.get('link_token_to_query', True) else f'{name}, own queries'
     if method is None:
-        method = adapter or ('' if parts else (
+        method = kind or ('' if parts else (
             'frozen backbone' if backbone.get('frozen') else 'full fine-tuning'))
     return ' + '.join([*([method] if method else []), *parts])
 
